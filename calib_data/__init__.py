@@ -1,0 +1,1 @@
+"""Small calibration images that may be shipped, with their manifest."""
