@@ -1,0 +1,231 @@
+"""The student networks: one RGB image in, alpha out, built of operators that phone accelerators keep."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+STRIDE = 16
+"""The deepest features stand for squares of this many input pixels: height and width are multiples of it."""
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """What is done to RGB in [0, 1] before the first convolution: ``(x - mean) / std``, per channel.
+
+    This is the only place that states it. It is part of the network (`Student.deploy` keeps it inside the graph), so no
+    app, target or test ever normalises by itself.
+
+    Attributes:
+        mean: Subtracted, R, G, B, in [0, 1].
+        std: Divided by, R, G, B, positive.
+    """
+
+    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    std: tuple[float, float, float] = (0.25, 0.25, 0.25)
+
+    def __post_init__(self) -> None:
+        """Refuse a division by zero."""
+        if min(self.std) <= 0:
+            raise ValueError(f"std must be positive, found {self.std}")
+
+
+@dataclass(frozen=True)
+class StudentConfig:
+    """Everything that is needed to rebuild a student, saved beside its weights.
+
+    Attributes:
+        arch: ``friendly`` (patchify stem, dense 3x3 blocks) or ``mobile`` (inverted residuals with depthwise 3x3).
+        widths: Channels at 1/2 (head), 1/4, 1/8 and 1/16 of the input's size.
+        depths: Residual blocks at 1/4, 1/8 and 1/16.
+        normalization: Applied to RGB in [0, 1] inside the network.
+    """
+
+    arch: str = "friendly"
+    widths: tuple[int, int, int, int] = (16, 32, 64, 128)
+    depths: tuple[int, int, int] = (1, 1, 3)
+    normalization: Normalization = Normalization()
+
+    def __post_init__(self) -> None:
+        """Check the fields against each other."""
+        if self.arch not in ARCHITECTURES:
+            raise ValueError(f"arch {self.arch!r}, expected one of {', '.join(ARCHITECTURES)}")
+        if len(self.widths) != 4 or min(self.widths) < 4:
+            raise ValueError(f"widths {self.widths}, expected four numbers of at least 4")
+        if len(self.depths) != 3 or min(self.depths) < 0:
+            raise ValueError(f"depths {self.depths}, expected three numbers of at least 0")
+
+
+def conv(cin: int, cout: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Sequential:
+    """Return convolution and batch normalisation, 'same' padding at stride 1, none for a patch (kernel = stride)."""
+    pad = 0 if kernel == stride else kernel // 2
+    return nn.Sequential(
+        nn.Conv2d(cin, cout, kernel, stride, pad, groups=groups, bias=False), nn.BatchNorm2d(cout)
+    )
+
+
+class Block(nn.Module):
+    """Two dense 3x3 convolutions with a residual: (N, C, h, w) to the same shape."""
+
+    def __init__(self, width: int) -> None:
+        """Build a block of ``width`` channels."""
+        super().__init__()
+        self.first = conv(width, width, 3)
+        self.second = conv(width, width, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return relu(x + f(x))."""
+        return torch.relu(x + self.second(torch.relu(self.first(x))))
+
+
+class InvertedResidual(nn.Module):
+    """MobileNetV2's block with ReLU6: expand 1x1, depthwise 3x3, project 1x1."""
+
+    def __init__(self, width: int, expansion: int = 4) -> None:
+        """Build a block of ``width`` channels that works at ``expansion`` times as many inside."""
+        super().__init__()
+        inner = width * expansion
+        self.expand = conv(width, inner, 1)
+        self.depthwise = conv(inner, inner, 3, groups=inner)
+        self.project = conv(inner, width, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return x + f(x)."""
+        y = nn.functional.relu6(self.expand(x))
+        return x + self.project(nn.functional.relu6(self.depthwise(y)))
+
+
+class SeparableBlock(nn.Module):
+    """Depthwise 3x3 and pointwise 1x1 with ReLU6, as a MobileNet decoder has it."""
+
+    def __init__(self, width: int) -> None:
+        """Build a block of ``width`` channels."""
+        super().__init__()
+        self.depthwise = conv(width, width, 3, groups=width)
+        self.pointwise = conv(width, width, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the filtered features."""
+        return nn.functional.relu6(self.pointwise(nn.functional.relu6(self.depthwise(x))))
+
+
+class DenseDecoderBlock(nn.Module):
+    """One dense 3x3 convolution with ReLU."""
+
+    def __init__(self, width: int) -> None:
+        """Build a block of ``width`` channels."""
+        super().__init__()
+        self.body = conv(width, width, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the filtered features."""
+        return torch.relu(self.body(x))
+
+
+class Student(nn.Module):
+    """Encoder at 1/4 to 1/16, additive skips, bilinear decoder, and a head that works at 1/2 and shuffles pixels.
+
+    The head's 3x3 convolutions at 1/2 overlap the pixels that the shuffle interleaves, so edges are smooth where a
+    stride-4 transposed convolution leaves 4x4 blocks; a patch convolution of the image feeds them fine detail.
+
+    Example:
+        >>> net = Student(StudentConfig()).eval()
+        >>> tuple(net(torch.zeros(1, 3, 64, 64)).shape)
+        (1, 1, 64, 64)
+    """
+
+    def __init__(self, config: StudentConfig) -> None:
+        """Build the network of ``config`` with fresh weights."""
+        super().__init__()
+        self.config = config
+        block, decoder_block = ARCHITECTURES[config.arch]
+        half, *widths = config.widths
+        norm = config.normalization
+        self.register_buffer("mean", torch.tensor(norm.mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(norm.std).view(1, 3, 1, 1), persistent=False)
+        self.fine = conv(3, half, 2, 2)
+        self.stem = conv(3, widths[0], 4, 4)
+        self.stages = nn.ModuleList(
+            nn.Sequential(*[block(w) for _ in range(d)]) for w, d in zip(widths, config.depths, strict=True)
+        )
+        pairs = list(zip(widths, widths[1:], strict=False))
+        self.downs = nn.ModuleList(conv(a, b, 2, 2) for a, b in pairs)
+        self.laterals = nn.ModuleList(conv(b, a, 1) for a, b in pairs)
+        self.decoders = nn.ModuleList(decoder_block(a) for a, _ in pairs)
+        self.widen = conv(widths[0], 4 * half, 1)
+        self.refine = conv(half, half, 3)
+        self.head = nn.Conv2d(half, 4, 3, padding=1)
+        nn.init.constant_(self.head.bias, 0.5)  # type: ignore[arg-type]  # half-way: neither end of the clamp is dead
+
+    def logits(self, image: Tensor) -> Tensor:
+        """Return alpha before the clamp.
+
+        Args:
+            image: RGB, float32, (N, 3, H, W), in [0, 1]; H and W divisible by `STRIDE`.
+
+        Returns:
+            float32, (N, 1, H, W), unbounded; 0 and 1 are the ends of alpha.
+        """
+        x = (image - self.mean) / self.std
+        fine = self.fine(x)
+        y = torch.relu(self.stem(x))
+        skips = []
+        for i, stage in enumerate(self.stages):
+            y = stage(y if i == 0 else torch.relu(self.downs[i - 1](y)))
+            skips.append(y)
+        for i in reversed(range(len(self.decoders))):
+            y = self.laterals[i](y)
+            y = nn.functional.interpolate(y, scale_factor=2.0, mode="bilinear", align_corners=False)
+            y = self.decoders[i](torch.relu(y + skips[i]))
+        y = torch.relu(fine + nn.functional.pixel_shuffle(self.widen(y), 2))
+        y = torch.relu(self.refine(y))
+        return nn.functional.pixel_shuffle(self.head(y), 2)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return alpha.
+
+        Args:
+            image: RGB, float32, (N, 3, H, W), in [0, 1].
+
+        Returns:
+            Skin matte, float32, (N, 1, H, W), in [0, 1]; exactly 0 and exactly 1 are reached.
+        """
+        return self.logits(image).clamp(0.0, 1.0)
+
+    def deploy(self) -> Student:
+        """Return a copy for export: batch normalisation folded, normalisation folded into both patch convolutions.
+
+        Both folds are exact, up to rounding: patch convolutions have no padding, so no border sees an
+        un-normalised zero.
+        """
+        net = copy.deepcopy(self).eval()
+        for module in net.modules():
+            for name, child in module.named_children():
+                if isinstance(child, nn.Sequential) and len(child) == 2 and isinstance(child[1], nn.BatchNorm2d):
+                    module.register_module(name, fuse_conv_bn_eval(child[0], child[1]))
+        for first in (net.fine, net.stem):
+            _fold_normalization(first, self.config.normalization)
+        net.mean.zero_()
+        net.std.fill_(1.0)
+        return net
+
+
+def _fold_normalization(layer: nn.Module, norm: Normalization) -> None:
+    """Fold (x - mean) / std into an unpadded convolution, in float64."""
+    if not isinstance(layer, nn.Conv2d) or layer.bias is None or any(int(p) for p in layer.padding):
+        raise TypeError(f"normalisation folds only into an unpadded convolution with a bias, found {layer}")
+    weight = layer.weight.data.double() / torch.tensor(norm.std).view(1, 3, 1, 1).double()
+    shift = (weight * torch.tensor(norm.mean).view(1, 3, 1, 1).double()).sum((1, 2, 3))
+    layer.bias.data = (layer.bias.data.double() - shift).float()
+    layer.weight.data = weight.float()
+
+
+ARCHITECTURES: dict[str, tuple[type[nn.Module], type[nn.Module]]] = {
+    "friendly": (Block, DenseDecoderBlock),
+    "mobile": (InvertedResidual, SeparableBlock),
+}
+"""Encoder block and decoder block of each architecture."""

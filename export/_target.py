@@ -1,0 +1,190 @@
+"""The whole contract of an export target: what a target module states, and what the frame does for it.
+
+A target module holds one public value, ``TARGET``. The frame (`edgemat.export._frame`) validates input, times,
+compares and reports, so that a target only converts and runs. Nothing else in the tree names a target.
+"""
+
+from __future__ import annotations
+
+import abc
+import importlib.util
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Images = npt.NDArray[np.uint8]
+    Alphas = npt.NDArray[np.float32]
+    Tensors = Mapping[str, npt.NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class Gate:
+    """How far an artefact may be from its reference, over all pixels of all images of a comparison.
+
+    Attributes:
+        max_abs: Largest admissible absolute difference of alpha, in [0, 1].
+        mean_abs: Largest admissible mean absolute difference of alpha, in [0, 1].
+    """
+
+    max_abs: float
+    mean_abs: float
+
+    def __post_init__(self) -> None:
+        """Refuse a gate that cannot fail."""
+        if not (0.0 < self.mean_abs <= self.max_abs < 1.0):
+            raise ValueError(f"gate needs 0 < mean_abs <= max_abs < 1, found {self}")
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What an artefact says about the network inside it.
+
+    Attributes:
+        name: File stem of the artefacts, such as ``student``.
+        version: Version of the weights.
+        author: Who made the weights.
+        license: Licence of the weights, as the model card states it.
+        description: One or two sentences for the app team.
+        extra: Further facts for the metadata (such as the SHA-256 of the weights), text to text.
+    """
+
+    name: str
+    version: str
+    author: str
+    license: str
+    description: str
+    extra: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Trunk:
+    """The one float ONNX graph that every target starts from, checked by `edgemat.export._trunk`.
+
+    Its single input is ``image``: float32, (1, 3, H, W), RGB in [0, 1]; its single output is ``alpha``: float32,
+    (1, 1, H, W), in [0, 1]. Normalisation is inside. All weights are inside the file; all shapes are fixed.
+
+    Attributes:
+        path: The ONNX file, opset 18, float32.
+        height: Rows of the input and of the output.
+        width: Columns of the input and of the output.
+        info: Metadata that every artefact carries.
+    """
+
+    path: Path
+    height: int
+    width: int
+    info: ModelInfo
+
+
+class Runner(abc.ABC):
+    """One loaded artefact, ready to run; a context manager.
+
+    A runner converts 8-bit RGB pixels to whatever its artefact declares (layout, range, type) and back, exactly as an
+    app would: a mistake in an artefact's declared input is then a difference that the gate sees.
+    """
+
+    @abc.abstractmethod
+    def run(self, images: Images) -> Alphas:
+        """Run the artefact.
+
+        Args:
+            images: RGB, uint8, (N, H, W, 3), H and W those of the artefact; the frame has checked them.
+
+        Returns:
+            Alpha, float32, (N, H, W).
+        """
+
+    def trace(self, image: Images) -> Tensors:
+        """Return the inner tensors of one run, so that a failed gate can name where the difference starts.
+
+        Args:
+            image: RGB, uint8, (H, W, 3).
+
+        Returns:
+            The trunk's tensor names to float32 arrays in the trunk's layout (NCHW), for as many tensors as the artefact
+            still knows; empty where the backend cannot show them.
+        """
+        del image
+        return {}
+
+    def close(self) -> None:  # noqa: B027  (most backends have nothing to release)
+        """Release what the backend holds."""
+
+    def __enter__(self) -> Self:
+        """Return the runner itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the runner."""
+        self.close()
+
+
+@dataclass(frozen=True)
+class Target:
+    """One export target.
+
+    Attributes:
+        name: What ``--target`` takes; the name of the module.
+        title: What it makes, in one line for tables and help.
+        suffix: File name ending of the artefact, with the dot.
+        gates: Precision to gate; the first precision is the default.
+        extra: The pip extra that installs what is needed (``pip install 'edgemat[EXTRA]'``).
+        requires: Import names that must be found, such as ``("onnxruntime",)``.
+        proves: What the runner executes on this machine, for ``edgemat targets`` (say what it does not prove, too).
+        convert: ``convert(trunk, precision, path)`` writes the artefact (a file or a folder) to ``path``, which does
+            not exist yet. Raises `edgemat.errors.UnsupportedOpError` listing every unsupported node at once.
+        load: ``load(path)`` opens an artefact for running.
+        check: ``check(path)`` reads the artefact back and returns complaints, none when it is as the target promises.
+    """
+
+    name: str
+    title: str
+    suffix: str
+    gates: Mapping[str, Gate]
+    extra: str
+    requires: tuple[str, ...]
+    proves: str
+    convert: Callable[[Trunk, str, Path], None]
+    load: Callable[[Path], Runner]
+    check: Callable[[Path], tuple[str, ...]]
+
+    @property
+    def default_precision(self) -> str:
+        """The precision that is used when none is asked for."""
+        return next(iter(self.gates))
+
+    def missing(self) -> tuple[str, ...]:
+        """Return the import names of `requires` that are not installed here, without importing any of them."""
+        return tuple(name for name in self.requires if importlib.util.find_spec(name) is None)
+
+    def unavailable(self) -> Unavailable | None:
+        """Return why this target cannot run here, or None when it can."""
+        missing = self.missing()
+        if not missing:
+            return None
+        return Unavailable(f"{', '.join(missing)} not installed", f"pip install 'edgemat[{self.extra}]'")
+
+
+@dataclass(frozen=True)
+class Unavailable:
+    """An honest answer: this cannot be run here. Never a pass, never a crash; false as a truth value.
+
+    Attributes:
+        reason: What is missing.
+        install: The command that mends it.
+    """
+
+    reason: str
+    install: str
+
+    def __bool__(self) -> bool:
+        """Return False, so that an unavailable result never counts as one."""
+        return False
