@@ -129,8 +129,8 @@ class DenseDecoderBlock(nn.Module):
 class Student(nn.Module):
     """Encoder at 1/4 to 1/16, additive skips, bilinear decoder, and a head that works at 1/2 and shuffles pixels.
 
-    The head's 3x3 convolutions at 1/2 overlap the pixels that the shuffle interleaves, so edges are smooth where a
-    stride-4 transposed convolution leaves 4x4 blocks; a patch convolution of the image feeds them fine detail.
+    The head's 3x3 convolution at 1/2 sees across the cells that the last shuffle interleaves, so edges are smooth where
+    a stride-4 transposed convolution leaves 4x4 blocks; the first features at 1/2 feed it fine detail.
 
     Example:
         >>> net = Student(StudentConfig()).eval()
@@ -148,7 +148,7 @@ class Student(nn.Module):
         self.register_buffer("mean", torch.tensor(norm.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(norm.std).view(1, 3, 1, 1), persistent=False)
         self.fine = conv(3, half, 2, 2)
-        self.stem = conv(3, widths[0], 4, 4)
+        self.stem = conv(half, widths[0], 2, 2)
         self.stages = nn.ModuleList(
             nn.Sequential(*[block(w) for _ in range(d)]) for w, d in zip(widths, config.depths, strict=True)
         )
@@ -158,7 +158,7 @@ class Student(nn.Module):
         self.decoders = nn.ModuleList(decoder_block(a) for a, _ in pairs)
         self.widen = conv(widths[0], 4 * half, 1)
         self.refine = conv(half, half, 3)
-        self.head = nn.Conv2d(half, 4, 3, padding=1)
+        self.head = nn.Conv2d(half, 4, 1)
         nn.init.constant_(self.head.bias, 0.5)  # type: ignore[arg-type]  # half-way: neither end of the clamp is dead
 
     def logits(self, image: Tensor) -> Tensor:
@@ -171,8 +171,8 @@ class Student(nn.Module):
             float32, (N, 1, H, W), unbounded; 0 and 1 are the ends of alpha.
         """
         x = (image - self.mean) / self.std
-        fine = self.fine(x)
-        y = torch.relu(self.stem(x))
+        fine = torch.relu(self.fine(x))
+        y = torch.relu(self.stem(fine))
         skips = []
         for i, stage in enumerate(self.stages):
             y = stage(y if i == 0 else torch.relu(self.downs[i - 1](y)))
@@ -197,18 +197,17 @@ class Student(nn.Module):
         return self.logits(image).clamp(0.0, 1.0)
 
     def deploy(self) -> Student:
-        """Return a copy for export: batch normalisation folded, normalisation folded into both patch convolutions.
+        """Return a copy for export: batch normalisation folded, normalisation folded into the first convolution.
 
-        Both folds are exact, up to rounding: patch convolutions have no padding, so no border sees an
-        un-normalised zero.
+        Both folds are exact, up to rounding: the first convolution has no padding, so no border sees an un-normalised
+        zero.
         """
         net = copy.deepcopy(self).eval()
         for module in net.modules():
             for name, child in module.named_children():
                 if isinstance(child, nn.Sequential) and len(child) == 2 and isinstance(child[1], nn.BatchNorm2d):
                     module.register_module(name, fuse_conv_bn_eval(child[0], child[1]))
-        for first in (net.fine, net.stem):
-            _fold_normalization(first, self.config.normalization)
+        _fold_normalization(net.fine, self.config.normalization)
         net.mean.zero_()
         net.std.fill_(1.0)
         return net
