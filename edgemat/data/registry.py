@@ -258,8 +258,8 @@ def _pip_url(item: Source) -> str:
     platforms = ["manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64"]
     with tempfile.TemporaryDirectory() as nowhere:  # --platform demands --target; a dry run leaves it empty
         command = [sys.executable, "-m", "pip", "install", "--quiet", "--dry-run", "--ignore-installed"]
-        command += ["--no-deps", "--no-cache-dir", "--report", "-", "--only-binary", ":all:", "--python-version", "3.11"]
-        command += ["--implementation", "cp", "--abi", "cp311", "--target", nowhere]
+        command += ["--no-deps", "--no-cache-dir", "--report", "-", "--target", nowhere]
+        command += ["--only-binary", ":all:", "--python-version", "3.11", "--implementation", "cp"]
         command += [word for platform in platforms for word in ("--platform", platform)]
         answer = _ask(item, [*command, f"{item.package}=={item.version}"], "python -m ensurepip")
     return _pick(item, answer, lambda report: report["install"][0]["download_info"]["url"])
