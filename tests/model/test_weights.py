@@ -1,0 +1,136 @@
+"""Weights survive a round trip; every kind of wrong file is refused with its reason."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from edgemat.errors import InputError
+from edgemat.model import weights
+from edgemat.model.student import Normalization, Student, StudentConfig
+
+CARD = {"version": "1.0", "license": "Apache-2.0", "author": "us", "description": "a test", "seed": 3}
+CONFIG = StudentConfig(
+    widths=(8, 8, 16, 16), depths=(1, 1, 1), normalization=Normalization((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+)
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    path = tmp_path / "s.safetensors"
+    weights.save(Student(CONFIG), path, CARD)
+    return path
+
+
+def rewrite(path: Path, change) -> None:  # type: ignore[no-untyped-def]
+    with safe_open(path, framework="pt") as file:
+        metadata, state = dict(file.metadata()), {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
+    change(metadata, state)
+    save_file(state, path, metadata)
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    net = Student(CONFIG).eval()
+    weights.save(net, tmp_path / "s.safetensors", CARD)
+    loaded = weights.load(tmp_path / "s.safetensors")
+    image = torch.rand(1, 3, 64, 64)
+    assert loaded.config == CONFIG
+    assert loaded.info == {**{k: str(v) for k, v in CARD.items()}}
+    assert not loaded.net.training
+    assert torch.equal(loaded.net(image), net(image))
+
+
+def test_card_must_be_complete(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="license"):
+        weights.save(Student(CONFIG), tmp_path / "s.safetensors", {**CARD, "license": ""})
+    assert not list(tmp_path.iterdir())
+
+
+def test_nan_is_not_saved(tmp_path: Path) -> None:
+    net = Student(CONFIG)
+    net.head.weight.data[0, 0, 0, 0] = float("nan")
+    with pytest.raises(InputError, match=r"head\.weight: 1 of"):
+        weights.save(net, tmp_path / "s.safetensors", CARD)
+    assert not list(tmp_path.iterdir())
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such file"):
+        weights.load(tmp_path / "none.safetensors")
+
+
+@pytest.mark.parametrize("size", [0, 5, 100, -7])
+def test_truncated(saved: Path, size: int) -> None:
+    saved.write_bytes(saved.read_bytes()[:size])
+    with pytest.raises(InputError, match=r"s\.safetensors: not a whole safetensors file"):
+        weights.load(saved)
+
+
+@pytest.mark.parametrize("name", ["s.pt", "s.pth", "renamed.safetensors"])
+def test_pickle_is_refused(tmp_path: Path, name: str) -> None:
+    torch.save({"a": torch.zeros(1)}, tmp_path / name)
+    with pytest.raises(InputError, match=r"pickle.*weights\.save"):
+        weights.load(tmp_path / name)
+
+
+def test_foreign_format(tmp_path: Path) -> None:
+    save_file({"a": torch.zeros(1)}, tmp_path / "x.safetensors")
+    with pytest.raises(InputError, match="format None.*'edgemat-student'"):
+        weights.load(tmp_path / "x.safetensors")
+
+
+def test_later_schema(saved: Path) -> None:
+    rewrite(saved, lambda metadata, _: metadata.update(schema_version="2"))
+    with pytest.raises(InputError, match="schema_version '2', this edgemat reads 1"):
+        weights.load(saved)
+
+
+@pytest.mark.parametrize("config", ["{", "[]", "{}", json.dumps({"arch": "x", "normalization": {}}), '{"odd": 1}'])
+def test_bad_config(saved: Path, config: str) -> None:
+    rewrite(saved, lambda metadata, _: metadata.update(config=config))
+    with pytest.raises(InputError, match="is not a student's"):
+        weights.load(saved)
+
+
+def test_every_wrong_tensor_is_listed(saved: Path) -> None:
+    def change(_: dict[str, str], state: dict[str, torch.Tensor]) -> None:
+        del state["head.bias"]
+        state["odd"] = torch.zeros(2)
+        state["head.weight"] = torch.zeros(1, 2)
+        state["laterals.0.0.weight"] = state["laterals.0.0.weight"].half()
+
+    rewrite(saved, change)
+    with pytest.raises(InputError) as caught:
+        weights.load(saved)
+    message = str(caught.value)
+    assert "4 tensors" in message
+    assert "head.bias: missing, expected float32" in message
+    assert "odd: unexpected, float32 (2,)" in message
+    assert "head.weight: found float32 (1, 2), expected float32 (4, 8" in message
+    assert "laterals.0.0.weight: found float16" in message
+
+
+def test_only_ten_are_listed(saved: Path) -> None:
+    rewrite(saved, lambda _, state: state.update({f"odd{i}": torch.zeros(1) for i in range(13)}))
+    with pytest.raises(InputError, match="and 3 more"):
+        weights.load(saved)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_non_finite_weights(saved: Path, bad: float) -> None:
+    rewrite(saved, lambda _, state: state["head.bias"].fill_(bad))
+    with pytest.raises(InputError, match=r"head\.bias: 4 of 4"):
+        weights.load(saved)
+
+
+def test_shipped_path() -> None:
+    assert weights.shipped().name == "student.safetensors"
