@@ -40,14 +40,14 @@ class StudentConfig:
 
     Attributes:
         arch: ``friendly`` (patchify stem, dense 3x3 blocks) or ``mobile`` (inverted residuals with depthwise 3x3).
-        widths: Channels at 1/2 (head), 1/4, 1/8 and 1/16 of the input's size.
+        widths: Channels at 1/2, 1/4, 1/8 and 1/16 of the input's size.
         depths: Residual blocks at 1/4, 1/8 and 1/16.
         normalization: Applied to RGB in [0, 1] inside the network.
     """
 
     arch: str = "friendly"
     widths: tuple[int, int, int, int] = (16, 32, 64, 128)
-    depths: tuple[int, int, int] = (1, 1, 3)
+    depths: tuple[int, int, int] = (1, 2, 3)
     normalization: Normalization = Normalization()
 
     def __post_init__(self) -> None:
@@ -63,9 +63,7 @@ class StudentConfig:
 def conv(cin: int, cout: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Sequential:
     """Return convolution and batch normalisation, 'same' padding at stride 1, none for a patch (kernel = stride)."""
     pad = 0 if kernel == stride else kernel // 2
-    return nn.Sequential(
-        nn.Conv2d(cin, cout, kernel, stride, pad, groups=groups, bias=False), nn.BatchNorm2d(cout)
-    )
+    return nn.Sequential(nn.Conv2d(cin, cout, kernel, stride, pad, groups=groups, bias=False), nn.BatchNorm2d(cout))
 
 
 class Block(nn.Module):
@@ -127,10 +125,10 @@ class DenseDecoderBlock(nn.Module):
 
 
 class Student(nn.Module):
-    """Encoder at 1/4 to 1/16, additive skips, bilinear decoder, and a head that works at 1/2 and shuffles pixels.
+    """Encoder of 2x2 patches and residual blocks, additive skips, bilinear decoder, and a pixel-shuffle head at 1/2.
 
-    The head's 3x3 convolution at 1/2 sees across the cells that the last shuffle interleaves, so edges are smooth where
-    a stride-4 transposed convolution leaves 4x4 blocks; the first features at 1/2 feed it fine detail.
+    The last decoder's 3x3 convolution at 1/2 sees across the cells that the shuffle interleaves, so edges are smooth
+    where a stride-4 transposed convolution leaves 4x4 blocks; the first features at 1/2 feed it fine detail.
 
     Example:
         >>> net = Student(StudentConfig()).eval()
@@ -143,22 +141,18 @@ class Student(nn.Module):
         super().__init__()
         self.config = config
         block, decoder_block = ARCHITECTURES[config.arch]
-        half, *widths = config.widths
         norm = config.normalization
         self.register_buffer("mean", torch.tensor(norm.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(norm.std).view(1, 3, 1, 1), persistent=False)
-        self.fine = conv(3, half, 2, 2)
-        self.stem = conv(half, widths[0], 2, 2)
-        self.stages = nn.ModuleList(
-            nn.Sequential(*[block(w) for _ in range(d)]) for w, d in zip(widths, config.depths, strict=True)
-        )
-        pairs = list(zip(widths, widths[1:], strict=False))
+        widths = config.widths
+        pairs = list(zip((3, *widths), widths, strict=False))
         self.downs = nn.ModuleList(conv(a, b, 2, 2) for a, b in pairs)
-        self.laterals = nn.ModuleList(conv(b, a, 1) for a, b in pairs)
-        self.decoders = nn.ModuleList(decoder_block(a) for a, _ in pairs)
-        self.widen = conv(widths[0], 4 * half, 1)
-        self.refine = conv(half, half, 3)
-        self.head = nn.Conv2d(half, 4, 1)
+        self.stages = nn.ModuleList(
+            nn.Sequential(*[block(w) for _ in range(d)]) for w, d in zip(widths, (0, *config.depths), strict=True)
+        )
+        self.laterals = nn.ModuleList(conv(b, a, 1) for a, b in pairs[1:])
+        self.decoders = nn.ModuleList(decoder_block(a) for a, _ in pairs[1:])
+        self.head = nn.Conv2d(widths[0], 4, 1)
         nn.init.constant_(self.head.bias, 0.5)  # type: ignore[arg-type]  # half-way: neither end of the clamp is dead
 
     def logits(self, image: Tensor) -> Tensor:
@@ -170,19 +164,15 @@ class Student(nn.Module):
         Returns:
             float32, (N, 1, H, W), unbounded; 0 and 1 are the ends of alpha.
         """
-        x = (image - self.mean) / self.std
-        fine = torch.relu(self.fine(x))
-        y = torch.relu(self.stem(fine))
+        y = (image - self.mean) / self.std
         skips = []
-        for i, stage in enumerate(self.stages):
-            y = stage(y if i == 0 else torch.relu(self.downs[i - 1](y)))
+        for down, stage in zip(self.downs, self.stages, strict=True):
+            y = stage(torch.relu(down(y)))
             skips.append(y)
-        for i in reversed(range(len(self.decoders))):
-            y = self.laterals[i](y)
-            y = nn.functional.interpolate(y, scale_factor=2.0, mode="bilinear", align_corners=False)
-            y = self.decoders[i](torch.relu(y + skips[i]))
-        y = torch.relu(fine + nn.functional.pixel_shuffle(self.widen(y), 2))
-        y = torch.relu(self.refine(y))
+        levels = list(zip(self.laterals, self.decoders, skips[:-1], strict=True))
+        for lateral, decoder, skip in reversed(levels):
+            y = nn.functional.interpolate(lateral(y), scale_factor=2.0, mode="bilinear", align_corners=False)
+            y = decoder(torch.relu(y + skip))
         return nn.functional.pixel_shuffle(self.head(y), 2)
 
     def forward(self, image: Tensor) -> Tensor:
@@ -207,7 +197,7 @@ class Student(nn.Module):
             for name, child in module.named_children():
                 if isinstance(child, nn.Sequential) and len(child) == 2 and isinstance(child[1], nn.BatchNorm2d):
                     module.register_module(name, fuse_conv_bn_eval(child[0], child[1]))
-        _fold_normalization(net.fine, self.config.normalization)
+        _fold_normalization(net.downs[0], self.config.normalization)
         net.mean.zero_()
         net.std.fill_(1.0)
         return net

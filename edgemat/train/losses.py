@@ -34,9 +34,7 @@ def _blur(x: Tensor) -> Tensor:
     channels = x.shape[1]
     row = taps.view(1, 1, 1, 5).expand(channels, 1, 1, 5)
     x = functional.conv2d(functional.pad(x, (2, 2, 0, 0), mode="replicate"), row, groups=channels)
-    return functional.conv2d(
-        functional.pad(x, (0, 0, 2, 2), mode="replicate"), row.transpose(2, 3), groups=channels
-    )
+    return functional.conv2d(functional.pad(x, (0, 0, 2, 2), mode="replicate"), row.transpose(2, 3), groups=channels)
 
 
 def laplacian_pyramid(x: Tensor, levels: int = 5) -> list[Tensor]:

@@ -1,0 +1,397 @@
+"""The stages of training: a frozen configuration in, a checkpoint and weights out, one readable loop."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import dataclasses
+import json
+import logging
+import math
+import signal
+import time
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from edgemat.errors import EdgematError, InputError
+from edgemat.files import write_json
+from edgemat.model import weights
+from edgemat.model.student import Normalization, Student, StudentConfig
+from edgemat.train import checkpoint, losses
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from edgemat.data.types import Sample
+
+log = logging.getLogger(__name__)
+
+CHECKPOINT = "checkpoint.safetensors"
+WEIGHTS = "student.safetensors"
+
+
+@dataclass(frozen=True)
+class PlainRecipe:
+    """Train a student on ground truth alone: L1 plus Laplacian.
+
+    Attributes:
+        student: The network.
+        size: Height and width of the training images, pixels.
+        steps: Optimiser steps.
+        batch: Samples a step.
+        learning_rate: Peak of the schedule (linear warm-up, then cosine to a hundredth).
+        warmup: Steps of warm-up.
+        weight_decay: AdamW's, on convolution weights only.
+        ema: Decay of the averaged weights, which are what is shipped.
+        seed: Of the initial weights and of the composites.
+        bfloat16: Forward and backward in bfloat16 where that is safe (losses stay float32).
+        checkpoint_every: Steps between checkpoints.
+        validate_every: Steps between figures on the validation split.
+        validation_per_face: Composites of each validation face.
+        workers: Processes that make composites.
+    """
+
+    student: StudentConfig = field(default_factory=StudentConfig)
+    size: int = 256
+    steps: int = 10_000
+    batch: int = 16
+    learning_rate: float = 2e-3
+    warmup: int = 200
+    weight_decay: float = 0.02
+    ema: float = 0.998
+    seed: int = 0
+    bfloat16: bool = True
+    checkpoint_every: int = 200
+    validate_every: int = 1000
+    validation_per_face: int = 4
+    workers: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot train."""
+        for name in ("steps", "batch", "checkpoint_every", "validate_every", "validation_per_face", "size"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} = {getattr(self, name)}, expected at least 1")
+        for name in ("warmup", "workers", "weight_decay"):
+            if getattr(self, name) < 0:
+                raise InputError(f"{name} = {getattr(self, name)}, expected at least 0")
+        if self.size % 32:
+            raise InputError(f"size = {self.size}, expected a multiple of 32 (five Laplacian levels)")
+        if not 0 < self.learning_rate < 1 or not 0 <= self.ema < 1:
+            raise InputError(
+                f"learning_rate = {self.learning_rate}, ema = {self.ema}, expected 0 < lr < 1, 0 <= ema < 1"
+            )
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any]) -> PlainRecipe:
+        """Build a recipe from plain values, as TOML and JSON hold them.
+
+        Args:
+            values: Field names to values; ``student`` is a mapping of its own, and fields may be left out.
+
+        Raises:
+            InputError: A name is unknown or a value impossible.
+
+        Example:
+            >>> PlainRecipe.from_mapping({"steps": 5, "student": {"arch": "mobile"}}).student.arch
+            'mobile'
+        """
+        values = dict(values)
+        try:
+            student = dict(values.pop("student", {}))
+            norm = student.pop("normalization", {})
+            norm = Normalization(**{k: tuple(v) for k, v in norm.items()})
+            student = {k: tuple(v) if isinstance(v, list) else v for k, v in student.items()}
+            return cls(student=StudentConfig(normalization=norm, **student), **values)
+        except (TypeError, ValueError) as error:
+            known = ", ".join(f.name for f in dataclasses.fields(cls))
+            raise InputError(f"recipe: {error}; known fields: {known}") from error
+
+    @classmethod
+    def from_toml(cls, path: Path) -> PlainRecipe:
+        """Read a recipe from a TOML file.
+
+        Raises:
+            InputError: The file is missing, not TOML, or holds an unknown or impossible field.
+        """
+        try:
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise InputError(f"{path}: cannot be read as TOML ({error})") from error
+        return cls.from_mapping(values)
+
+    def plain(self) -> dict[str, Any]:
+        """Return the recipe as JSON values; `from_mapping` reads them back."""
+        result: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+        return result
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a run tells about itself while it runs.
+
+    Attributes:
+        step: Steps done.
+        steps: Steps in all.
+        loss: Mean loss since the last report.
+        samples_per_second: Since the last report.
+        eta: Seconds to the end at this rate.
+        validation: Figures on the validation split at this step, if there were any.
+    """
+
+    step: int
+    steps: int
+    loss: float
+    samples_per_second: float
+    eta: float
+    validation: Mapping[str, float] = field(default_factory=dict)
+
+
+class _Composites(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
+    """Composites by index as tensors; the compositor makes any index from scratch, so a resumed run needs no state."""
+
+    def __init__(self, sample: Callable[[int], Sample]) -> None:
+        self.sample = sample
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        sample = self.sample(index)
+        image = torch.from_numpy(np.ascontiguousarray(sample.image.transpose(2, 0, 1)))
+        return image, torch.from_numpy(np.round(sample.alpha * 255.0).astype(np.uint8))[None]
+
+
+def _batches(sample: Callable[[int], Sample], recipe: PlainRecipe, start: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the batches of steps ``start`` and later: images (B, 3, H, W) and alphas (B, 1, H, W), float32, [0, 1]."""
+    steps = (range(i * recipe.batch, (i + 1) * recipe.batch) for i in range(start, recipe.steps))
+    loader = torch.utils.data.DataLoader(
+        _Composites(sample),
+        batch_sampler=steps,  # type: ignore[arg-type]  # any iterable of index lists will do
+        num_workers=recipe.workers,
+        prefetch_factor=4 if recipe.workers else None,
+    )
+    for image, alpha in loader:
+        yield image.float() / 255.0, alpha.float() / 255.0
+
+
+def _rate(recipe: PlainRecipe, step: int) -> float:
+    """Return the learning rate of a step: linear warm-up, then cosine down to a hundredth of the peak."""
+    if step < recipe.warmup:
+        return recipe.learning_rate * (step + 1) / recipe.warmup
+    done = (step - recipe.warmup) / max(1, recipe.steps - recipe.warmup)
+    return recipe.learning_rate * (0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * done)))
+
+
+class _Run:
+    """The state of one run: network, average, optimiser and step, with saving and restoring."""
+
+    def __init__(self, recipe: PlainRecipe) -> None:
+        torch.manual_seed(recipe.seed)
+        self.recipe = recipe
+        self.net = Student(recipe.student).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        decay = [p for p in self.net.parameters() if p.ndim == 4]
+        rest = [p for p in self.net.parameters() if p.ndim != 4]
+        groups = [
+            {"params": decay, "weight_decay": recipe.weight_decay},
+            {"params": rest, "weight_decay": 0.0},
+        ]
+        self.optimizer = torch.optim.AdamW(groups, lr=recipe.learning_rate)
+        self.ema = {k: v.detach().clone() for k, v in self.net.state_dict().items()}
+        self.step = 0
+
+    def update(self, image: Tensor, alpha: Tensor) -> float:
+        """Take one optimiser step and return the loss."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = _rate(self.recipe, self.step)
+        image = image.contiguous(memory_format=torch.channels_last)
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.recipe.bfloat16):
+            logits = self.net.logits(image)
+        loss = losses.plain(logits.float(), alpha)
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise EdgematError(
+                f"step {self.step}: the loss is {value}; the last checkpoint is intact. "
+                "Lower learning_rate or set bfloat16 = false in the recipe"
+            )
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
+        self.optimizer.step()
+        self.step += 1
+        self._average()
+        return value
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        """Move the averaged weights towards the current ones; early on the average follows faster."""
+        decay = min(self.recipe.ema, (1.0 + self.step) / (10.0 + self.step))
+        for name, value in self.net.state_dict().items():
+            if value.dtype.is_floating_point:
+                self.ema[name].lerp_(value, 1.0 - decay)
+            else:
+                self.ema[name].copy_(value)
+
+    def averaged(self) -> Student:
+        """Return a network with the averaged weights, ready to predict."""
+        net = Student(self.recipe.student)
+        net.load_state_dict(self.ema)
+        return net.eval()
+
+    def save(self, path: Path) -> None:
+        """Write the checkpoint."""
+        tensors = {f"model.{k}": v for k, v in self.net.state_dict().items()}
+        tensors |= {f"ema.{k}": v for k, v in self.ema.items()}
+        for index, state in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{index}.{k}": torch.as_tensor(v) for k, v in state.items()}
+        checkpoint.save(checkpoint.Checkpoint(self.step, self.recipe.plain(), tensors), path)
+
+    def restore(self, path: Path) -> None:
+        """Go on from a checkpoint.
+
+        Raises:
+            InputError: The checkpoint cannot be read or belongs to another recipe.
+        """
+        saved = checkpoint.load(path)
+        mine = self.recipe.plain()
+        differs = [k for k in mine if saved.config.get(k) != mine[k] and k not in _MAY_CHANGE]
+        if differs:
+            pairs = "; ".join(f"{k} was {saved.config.get(k)}, now {mine[k]}" for k in differs)
+            raise InputError(f"{path}: made by another recipe ({pairs}); use that recipe, or another --out")
+        self.net.load_state_dict(saved.part("model"))
+        self.ema = saved.part("ema")
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, value in saved.part("optimizer").items():
+            index, key = name.split(".", 1)
+            state.setdefault(int(index), {})[key] = value
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": state, "param_groups": groups})
+        self.step = saved.step
+
+
+_MAY_CHANGE = frozenset({"workers", "checkpoint_every", "validate_every"})
+"""Fields that do not change the weights, so that a resumed run may set them anew."""
+
+
+@contextlib.contextmanager
+def _stop_on_signal() -> Iterator[Callable[[], bool]]:
+    """Yield a question that turns true at SIGINT or SIGTERM, so that the loop ends between two steps."""
+    hit: list[int] = []
+
+    def remember(number: int, _: FrameType | None) -> None:
+        hit.append(number)
+
+    before = {s: signal.signal(s, remember) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(hit)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@torch.no_grad()
+def predict(
+    net: Student, images: np.ndarray[Any, np.dtype[np.uint8]], batch: int = 16
+) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """Run a student on 8-bit images in float32.
+
+    Args:
+        net: The network; it is put in evaluation mode.
+        images: RGB, uint8, (N, H, W, 3).
+        batch: Images at a time.
+
+    Returns:
+        Alpha, float32, (N, H, W), in [0, 1].
+    """
+    net.eval()
+    parts = []
+    for i in range(0, len(images), batch):
+        x = torch.from_numpy(images[i : i + batch]).permute(0, 3, 1, 2).float() / 255.0
+        parts.append(net(x)[:, 0].numpy())
+    return np.concatenate(parts)
+
+
+def _validate(net: Student, samples: Sequence[Sample]) -> dict[str, float]:
+    """Return MAD and IoU on the validation composites, whole frame."""
+    from edgemat import metrics
+
+    truth = np.stack([s.alpha for s in samples])
+    alpha = predict(net, np.stack([s.image for s in samples]))
+    iou = float(np.mean([metrics.iou(p, t) for p, t in zip(alpha, truth, strict=True)]))
+    return {"mad": metrics.mad(alpha, truth), "iou": iou}
+
+
+def train_plain(
+    recipe: PlainRecipe,
+    sample: Callable[[int], Sample],
+    validation: Sequence[Sample],
+    out: Path,
+    *,
+    card: Mapping[str, str],
+    on_progress: Callable[[Progress], None] = lambda _: None,
+) -> bool:
+    """Train a student, going on from ``out``'s checkpoint where there is one.
+
+    SIGINT and SIGTERM end the run between two steps, with a checkpoint; a kill loses the steps since the last one. A
+    resumed run gives the same weights as an uninterrupted one.
+
+    Args:
+        recipe: What to train and how.
+        sample: Makes composite number ``index`` of the training split.
+        validation: Composites of the validation split.
+        out: Folder for ``checkpoint.safetensors``, ``recipe.json``, ``log.csv`` and, at the end,
+            ``student.safetensors``.
+        card: Model-card entries that go into the weights' metadata.
+        on_progress: Called about every ten seconds and at each validation.
+
+    Returns:
+        Whether the run is complete; False when a signal ended it early.
+
+    Raises:
+        InputError: The checkpoint in ``out`` belongs to another recipe or is broken.
+        EdgematError: The loss is not finite.
+        OutputError: ``out`` cannot be written.
+    """
+    run = _Run(recipe)
+    if (out / CHECKPOINT).exists():
+        run.restore(out / CHECKPOINT)
+    write_json(out / "recipe.json", recipe.plain())
+    clock, sums = time.monotonic(), [0.0, 0]
+    with _stop_on_signal() as stopped:
+        for image, alpha in _batches(sample, recipe, run.step):
+            sums[0] += run.update(image, alpha)
+            sums[1] += 1
+            last = run.step == recipe.steps or stopped()
+            due = run.step % recipe.validate_every == 0 or run.step == recipe.steps
+            if last or run.step % recipe.checkpoint_every == 0:
+                run.save(out / CHECKPOINT)
+            if due or last or time.monotonic() - clock > 10:
+                figures = _validate(run.averaged(), validation) if due else {}
+                now = time.monotonic()
+                rate = sums[1] * recipe.batch / max(now - clock, 1e-9)
+                eta = (recipe.steps - run.step) * recipe.batch / rate
+                progress = Progress(run.step, recipe.steps, sums[0] / sums[1], rate, eta, figures)
+                _append(out / "log.csv", progress)
+                on_progress(progress)
+                clock, sums = time.monotonic(), [0.0, 0]
+            if stopped():
+                break
+    if run.step < recipe.steps:
+        return False
+    weights.save(run.averaged(), out / WEIGHTS, card)
+    return True
+
+
+def _append(path: Path, progress: Progress) -> None:
+    """Add one line to the run's CSV log; a broken last line of a killed run is left as it is."""
+    new = not path.exists()
+    with path.open("a", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        if new:
+            writer.writerow(["step", "loss", "samples_per_second", "validation_mad", "validation_iou"])
+        validation = [progress.validation.get(k, "") for k in ("mad", "iou")]
+        writer.writerow([progress.step, f"{progress.loss:.6f}", f"{progress.samples_per_second:.1f}", *validation])

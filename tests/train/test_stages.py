@@ -1,0 +1,146 @@
+"""The training loop: it learns, it resumes bit for bit, and it refuses what it cannot use."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from edgemat.data.types import Sample
+from edgemat.errors import EdgematError, InputError
+from edgemat.model.student import StudentConfig
+from edgemat.train import stages
+from edgemat.train.stages import PlainRecipe, Progress, train_plain
+
+TINY = StudentConfig(widths=(4, 4, 8, 8), depths=(1, 1, 1))
+CARD = {"version": "0", "license": "none", "author": "test", "description": "test", "command": "test"}
+
+
+def square(index: int) -> Sample:
+    """A bright square on a dark ground: alpha is the square."""
+    rng = np.random.default_rng(index)
+    alpha = np.zeros((32, 32), np.float32)
+    y, x = rng.integers(0, 16, 2)
+    alpha[y : y + 16, x : x + 16] = 1.0
+    image = np.where(alpha[..., None] > 0, 200, 30) + rng.integers(0, 20, (32, 32, 3))
+    return Sample(image=image.astype(np.uint8), alpha=alpha, base_alpha=alpha, hull=alpha, face_id="square")
+
+
+VALIDATION = [square(-i % 2**32) for i in range(1, 5)]
+
+
+def recipe(**changes: object) -> PlainRecipe:
+    values = {
+        "student": TINY,
+        "size": 32,
+        "steps": 6,
+        "batch": 2,
+        "warmup": 2,
+        "checkpoint_every": 2,
+        "workers": 0,
+    }
+    return PlainRecipe(**{**values, "validate_every": 3, **changes})  # type: ignore[arg-type]
+
+
+def train(out: Path, of: PlainRecipe, sample=square, on_progress=lambda _: None) -> bool:
+    return train_plain(of, sample, VALIDATION, out, card=CARD, on_progress=on_progress)
+
+
+def test_it_learns_a_square(tmp_path: Path) -> None:
+    seen: list[Progress] = []
+    assert train(tmp_path, recipe(steps=60, batch=8, validate_every=30, warmup=5), on_progress=seen.append)
+    mads = [p.validation["mad"] for p in seen if p.validation]
+    assert mads[-1] < 100 < 1000 * np.mean([s.alpha.mean() for s in VALIDATION])
+    assert (tmp_path / "student.safetensors").exists()
+    assert (tmp_path / "log.csv").read_text().count("\n") == 1 + len(seen)
+
+
+class StopAtError(Exception):
+    """Stands for a kill: nothing of the loop's own clean-up runs for it."""
+
+
+@pytest.mark.parametrize("at", [3, 4, 5])
+def test_a_resumed_run_is_bit_identical(tmp_path: Path, at: int) -> None:
+    assert train(tmp_path / "whole", recipe())
+
+    def killed(index: int) -> Sample:
+        if index >= at * 2:
+            raise StopAtError
+        return square(index)
+
+    with pytest.raises(StopAtError):
+        train(tmp_path / "parts", recipe(), sample=killed)
+    assert train(tmp_path / "parts", recipe())
+    whole, parts = (load_file(tmp_path / d / "student.safetensors") for d in ("whole", "parts"))
+    assert whole.keys() == parts.keys()
+    assert all(torch.equal(whole[k], parts[k]) for k in whole)
+
+
+def test_sigint_saves_and_stops(tmp_path: Path) -> None:
+    def interrupt(index: int) -> Sample:
+        if index == 6:
+            os.kill(os.getpid(), signal.SIGINT)
+        return square(index)
+
+    assert not train(tmp_path, recipe(checkpoint_every=1000), sample=interrupt)
+    assert 3 <= stages.checkpoint.load(tmp_path / stages.CHECKPOINT).step < 6
+    assert not (tmp_path / "student.safetensors").exists()
+
+
+def test_another_recipe_is_refused(tmp_path: Path) -> None:
+    train(tmp_path, recipe())
+    with pytest.raises(InputError, match=r"learning_rate was 0\.002, now 0\.001"):
+        train(tmp_path, recipe(learning_rate=1e-3))
+
+
+def test_a_truncated_checkpoint_is_refused(tmp_path: Path) -> None:
+    train(tmp_path, recipe())
+    path = tmp_path / stages.CHECKPOINT
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(InputError, match="cannot be read as a checkpoint"):
+        train(tmp_path, recipe())
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
+    def broken(index: int) -> Sample:
+        sample = square(index)
+        if index >= 4:
+            sample.alpha[:] = 0
+        return sample
+
+    def explode(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+        return logits.sum() * float("nan")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stages.losses, "plain", explode)
+        with pytest.raises(EdgematError, match="the loss is nan"):
+            train(tmp_path, recipe(), sample=broken)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"stepz": 3}, "stepz"),
+        ({"steps": 0}, "steps = 0"),
+        ({"size": 40}, "multiple of 32"),
+        ({"learning_rate": -1}, "learning_rate"),
+        ({"student": {"arch": "huge"}}, "arch 'huge'"),
+        ({"student": {"normalization": {"std": [0, 1, 1]}}}, "std must be positive"),
+    ],
+)
+def test_an_impossible_recipe_is_refused(values: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        PlainRecipe.from_mapping(values)
+
+
+def test_a_recipe_survives_toml_and_json(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text('steps = 7\n[student]\narch = "mobile"\nwidths = [8, 8, 8, 8]\n')
+    read = PlainRecipe.from_toml(path)
+    assert (read.steps, read.student.arch, read.student.widths) == (7, "mobile", (8, 8, 8, 8))
+    assert PlainRecipe.from_mapping(read.plain()) == read
