@@ -321,8 +321,7 @@ def _validate(net: Student, samples: Sequence[Sample]) -> dict[str, float]:
 
     truth = np.stack([s.alpha for s in samples])
     alpha = predict(net, np.stack([s.image for s in samples]))
-    iou = float(np.mean([metrics.iou(p, t) for p, t in zip(alpha, truth, strict=True)]))
-    return {"mad": metrics.mad(alpha, truth), "iou": iou}
+    return {"mad": float(np.mean(metrics.mad(alpha, truth))), "iou": float(np.mean(metrics.iou(alpha, truth)))}
 
 
 def train_plain(

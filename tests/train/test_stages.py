@@ -53,7 +53,7 @@ def train(out: Path, of: PlainRecipe, sample=square, on_progress=lambda _: None)
 
 def test_it_learns_a_square(tmp_path: Path) -> None:
     seen: list[Progress] = []
-    assert train(tmp_path, recipe(steps=60, batch=8, validate_every=30, warmup=5), on_progress=seen.append)
+    assert train(tmp_path, recipe(steps=120, batch=8, validate_every=60, learning_rate=1e-2, ema=0.9), on_progress=seen.append)
     mads = [p.validation["mad"] for p in seen if p.validation]
     assert mads[-1] < 100 < 1000 * np.mean([s.alpha.mean() for s in VALIDATION])
     assert (tmp_path / "student.safetensors").exists()
