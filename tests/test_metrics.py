@@ -237,13 +237,13 @@ def test_dtssd_ignores_a_constant_error_and_sees_a_blink() -> None:
 def test_dtssd_masks_by_the_later_frame() -> None:
     truth = np.zeros((3, 2, 2))
     p = truth.copy()
-    p[1, 0, 0] = 1
+    p[1:, 0, 0] = 1  # the only change is that of frame 1
     mask = np.zeros((3, 2, 2), np.bool_)
     mask[:, 1, 1] = True
     assert float(dtssd(p, truth, mask)) == 0
     mask[1] = [[True, False], [False, False]]
     assert float(dtssd(p, truth, mask)) == pytest.approx(100 * (1 + 0) / 2)
-    assert float(dtssd(p, truth, mask[1])) == pytest.approx(100)
+    assert float(dtssd(p, truth, mask[1])) == pytest.approx(100 * (1 + 0) / 2)
 
 
 # ---- Properties
