@@ -1,4 +1,4 @@
-"""Read and write a student's weights: safetensors with its configuration and its card inside, never pickle."""
+"""Read and write a student's weights: safetensors with configuration and card inside, never pickle."""
 
 from __future__ import annotations
 
@@ -8,16 +8,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
-
-import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from edgemat.errors import InputError
 from edgemat.files import atomic_path
-from edgemat.model.student import Normalization, Student, StudentConfig
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from edgemat.model.student import Student, StudentConfig
 
 FORMAT = "edgemat-student"
 SCHEMA_VERSION = 1
@@ -61,6 +60,8 @@ def save(net: Student, path: str | Path, card: Mapping[str, object]) -> None:
         InputError: The card lacks a key, or a weight is NaN or infinite.
         OutputError: The goal cannot be written.
     """
+    from safetensors.torch import save_file
+
     missing = [key for key in CARD_KEYS if not card.get(key)]
     if missing:
         raise InputError(f"{path}: the card lacks {', '.join(missing)}; expected at least {', '.join(CARD_KEYS)}")
@@ -86,6 +87,8 @@ def load(path: str | Path) -> LoadedStudent:
         InputError: The file is missing, truncated, a pickle, of another format or schema, or its tensors are missing,
             unexpected, of another shape or type, NaN or infinite.
     """
+    from edgemat.model.student import Student
+
     metadata, state = _read(Path(path))
     config = _config(path, metadata)
     net = Student(config)
@@ -97,6 +100,8 @@ def load(path: str | Path) -> LoadedStudent:
 
 
 def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    from safetensors import SafetensorError, safe_open
+
     if not path.is_file():
         raise InputError(f"{path}: no such file; expected a .safetensors file of `edgemat train student`")
     with path.open("rb") as stream:
@@ -117,6 +122,8 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
 
 
 def _config(path: str | Path, metadata: Mapping[str, str]) -> StudentConfig:
+    from edgemat.model.student import Normalization, StudentConfig
+
     found = metadata.get("format")
     if found != FORMAT:
         raise InputError(
@@ -154,6 +161,8 @@ def _mismatches(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> 
 
 
 def _not_finite(state: Mapping[str, Tensor]) -> list[str]:
+    import torch
+
     counts = {name: int((~torch.isfinite(tensor)).sum()) for name, tensor in state.items()}
     return [f"{name}: {n} of {state[name].numel()} values NaN or infinite" for name, n in counts.items() if n]
 

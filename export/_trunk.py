@@ -1,0 +1,201 @@
+"""Make the trunk, the one float ONNX graph that every target starts from, and prove it before anyone uses it."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgemat.errors import InputError
+from edgemat.export import _graph
+from edgemat.export._target import ModelInfo, Trunk
+from edgemat.files import atomic_path, sha256
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import torch
+    from onnx import ModelProto
+
+    from edgemat.export._target import Images
+
+    Floats = npt.NDArray[np.float32]
+    Source = Callable[[Floats], Floats]
+    """The network as it was before: image float32 (1, 3, H, W) to alpha float32 (1, 1, H, W)."""
+
+PARITY = 1e-5
+"""Largest admissible difference of alpha between the trunk and what it was made from."""
+
+
+def from_student(
+    weights: Path | None, height: int, width: int, out: Path, images: Images | None = None
+) -> Trunk:
+    """Write the trunk of a student.
+
+    Args:
+        weights: A file of `edgemat.model.weights.save`; None takes the weights that come with the package.
+        height: Rows, divisible by 16.
+        width: Columns, divisible by 16.
+        out: The ONNX file to write.
+        images: RGB, uint8, (N, height, width, 3), on which the trunk is compared with torch, beside random pixels.
+
+    Raises:
+        InputError: The weights or the size cannot be used.
+        TrunkError: The graph is not as every target expects it, a defect of edgemat or of its exporter.
+    """
+    import torch
+
+    from edgemat.model import weights as files
+    from edgemat.model.student import STRIDE
+
+    if min(height, width) < STRIDE or height % STRIDE or width % STRIDE:
+        near = "x".join(str(max(STRIDE, round(n / STRIDE) * STRIDE)) for n in (height, width))
+        raise InputError(f"--size {height}x{width}: both must be multiples of {STRIDE}; try --size {near}")
+    path = weights or files.shipped()
+    loaded = files.load(path)
+    net = loaded.net.deploy()
+    model = _torch_to_onnx(net, height, width)
+    model = _simplified(model)
+    _graph.strip(model)
+    _graph.name_by_module(model)
+
+    def source(image: Floats) -> Floats:
+        with torch.inference_mode():
+            result: Floats = loaded.net(torch.from_numpy(image)).numpy()
+        return result
+
+    extra = dict(loaded.info)
+    info = ModelInfo(
+        name="student",
+        version=extra.pop("version"),
+        author=extra.pop("author"),
+        license=extra.pop("license"),
+        description=extra.pop("description"),
+        extra=extra | {"weights_sha256": sha256(path)},
+    )
+    return _finish(model, source, height, width, info, out, images)
+
+
+def _torch_to_onnx(net: torch.nn.Module, height: int, width: int) -> ModelProto:
+    """Export through torch.export, in silence."""
+    import torch
+
+    example = (torch.zeros(1, 3, height, width),)
+    with _quiet():
+        program = torch.onnx.export(
+            torch.export.export(net, example),
+            example,
+            dynamo=True,
+            external_data=False,
+            opset_version=_graph.OPSET,
+            input_names=["image"],
+            output_names=["alpha"],
+            verbose=False,
+        )
+    if program is None:
+        raise TrunkError("torch.onnx.export returned nothing")
+    model: ModelProto = program.model_proto
+    return model
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence the exporter: it warns of packages that the network does not use."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _simplified(model: ModelProto) -> ModelProto:
+    """Fold constants; equal weights stay apart, so that each keeps its own name."""
+    import onnxsim
+
+    try:
+        simple, _ = onnxsim.simplify(model, skipped_optimizers=["eliminate_duplicate_initializer"])
+    except Exception as error:  # onnxsim raises bare RuntimeErrors of its C++ part
+        raise TrunkError(f"onnxsim cannot simplify the graph: {str(error).splitlines()[0]}") from error
+    _graph.lift_constants(simple)
+    return simple
+
+
+def _finish(
+    model: ModelProto, source: Source, height: int, width: int, info: ModelInfo, out: Path, images: Images | None
+) -> Trunk:
+    """Infer shapes, check every postcondition, write the file and compare it with its source."""
+    import onnx
+
+    model.producer_name, model.producer_version = "edgemat", _version()
+    model = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
+    _postconditions(model, height, width)
+    with atomic_path(out) as temporary:
+        temporary.write_bytes(model.SerializeToString(deterministic=True))
+        _parity(temporary, source, height, width, images)
+    return Trunk(out, height, width, info)
+
+
+def _version() -> str:
+    from edgemat import __version__
+
+    return __version__
+
+
+def _postconditions(model: ModelProto, height: int, width: int) -> None:
+    """Raise unless the graph is what `Trunk` promises; all that is wrong is said at once."""
+    import onnx
+
+    onnx.checker.check_model(model, full_check=True)
+    wrong = []
+    if _graph.opset_of(model) != _graph.OPSET:
+        wrong.append(f"opset {_graph.opset_of(model)}, expected {_graph.OPSET}")
+    for values, name, shape in (
+        (model.graph.input, "image", (1, 3, height, width)),
+        (model.graph.output, "alpha", (1, 1, height, width)),
+    ):
+        found = [(v.name, v.type.tensor_type.elem_type, _graph.shape(v)) for v in values]
+        if found != [(name, onnx.TensorProto.FLOAT, shape)]:
+            wrong.append(f"found {found}, expected one float32 {name} {shape}")
+    known = {v.name: _graph.shape(v) for v in (*model.graph.value_info, *model.graph.output)}
+    for node in model.graph.node:
+        for name in filter(None, node.output):
+            if name not in known or not all(isinstance(n, int) for n in known[name]):
+                wrong.append(f"{name} ({node.op_type}): shape {known.get(name, 'unknown')}, expected a fixed one")
+    wrong += _graph.not_finite(model)
+    if wrong:
+        raise TrunkError("\n  ".join(["the ONNX graph is not as expected:", *wrong[:10]]))
+
+
+def _parity(path: Path, source: Source, height: int, width: int, images: Images | None) -> None:
+    """Raise unless the file gives alpha in [0, 1] and the same as its source."""
+    import numpy as np
+
+    from edgemat.export.onnx import session
+
+    noise = np.random.default_rng(0).random((1, 3, height, width), np.float32)
+    inputs = [noise] if images is None else [noise, *(i.transpose(2, 0, 1)[None] / np.float32(255) for i in images)]
+    run = session(path.read_bytes())
+    for i, image in enumerate(inputs):
+        what = "random pixels" if i == 0 else f"calibration image {i - 1}"
+        alpha = np.asarray(run.run(None, {"image": image})[0])
+        low, high = float(alpha.min()), float(alpha.max())
+        if not (low >= 0.0 and high <= 1.0):
+            raise InputError(
+                f"alpha is in [{low:.4g}, {high:.4g}] on {what}, expected [0, 1]; end the network in a clamp or sigmoid"
+            )
+        difference = float(np.abs(alpha - source(image)).max())
+        if not difference <= PARITY:
+            raise TrunkError(
+                f"on {what} alpha differs by {difference:.3g} from the network it was made from, expected at most {PARITY}"
+            )
+
+
+class TrunkError(InputError):
+    """The ONNX graph that came out is not what every target starts from."""

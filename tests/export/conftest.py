@@ -1,0 +1,60 @@
+"""A small student and its trunk, made once a session."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from edgemat.export import _trunk
+from edgemat.export._target import Trunk
+
+SIZE = 64
+
+
+@pytest.fixture(scope="session")
+def images() -> npt.NDArray[np.uint8]:
+    """Return four smooth random images, RGB, uint8, (4, 64, 64, 3), with a different mean in each channel."""
+    rng = np.random.default_rng(7)
+    coarse = rng.integers(0, 256, (4, 8, 8, 3)).astype(np.float32)
+    smooth = np.repeat(np.repeat(coarse, SIZE // 8, 1), SIZE // 8, 2)
+    noisy = smooth * (0.9, 0.7, 0.5) + rng.normal(0, 8, smooth.shape)
+    return np.clip(noisy, 0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory: pytest.TempPathFactory, images: npt.NDArray[np.uint8]) -> Path:
+    """Return the file of a small student: fixed seed, trained-like batch statistics, alpha spread over [0, 1]."""
+    import torch
+
+    from edgemat.model import weights as files
+    from edgemat.model.student import Student, StudentConfig
+
+    torch.manual_seed(1)
+    net = Student(StudentConfig(widths=(8, 8, 16, 16), depths=(1, 1, 1)))
+    for module in net.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
+            torch.nn.init.uniform_(module.bias, -0.5, 0.5)
+    pixels = torch.from_numpy(images).permute(0, 3, 1, 2) / 255
+    net.train()
+    with torch.no_grad():
+        for _ in range(30):  # moves the running statistics to what the images give
+            logits = net.logits(pixels)
+        net.eval()
+        logits = net.logits(pixels)
+        spread = 0.25 / logits.std()
+        net.head.weight.mul_(spread)
+        net.head.bias.copy_(0.5 - spread * (logits.mean() - net.head.bias))
+    path = tmp_path_factory.mktemp("weights") / "student.safetensors"
+    card = {"version": "0.0", "license": "Apache-2.0", "author": "the tests", "description": "A small student."}
+    files.save(net, path, card)
+    return path
+
+
+@pytest.fixture(scope="session")
+def trunk(tmp_path_factory: pytest.TempPathFactory, weights: Path, images: npt.NDArray[np.uint8]) -> Trunk:
+    """Return the trunk of the small student at 64x64."""
+    return _trunk.from_student(weights, SIZE, SIZE, tmp_path_factory.mktemp("trunk") / "trunk.onnx", images)
