@@ -1,0 +1,316 @@
+"""The skin matte of an un-occluded face photo, built from its mesh points and its own colours.
+
+No fetched package holds a skin matte, so this makes one. What counts as skin is decided once, because a network
+learns these labels and consistency beats detail:
+
+- Inside the mesh's face oval, and above it the forehead up to the hairline (a bald head stops at a set height).
+- Eyes, brows, nostrils, mouth, teeth, beard and shadows are skin. Ears and neck are not.
+- Hair across the face, hats and sunglasses are not skin. The frames of ordinary glasses are too thin to label well
+  and are closed over; :attr:`Matte.flaw` tells such faces apart, so that training can leave them out.
+
+The colour gate is GrabCut (Rother, Kolmogorov and Blake, ACM TOG 23(3), 2004, as in OpenCV) in LAB, with skin colours
+taken from this image's cheeks and the features painted over first, so that brows do not teach it that hair is skin.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+Bool = npt.NDArray[np.bool_]
+Float = npt.NDArray[np.float32]
+Image = npt.NDArray[np.uint8]
+
+VERSION = 1
+"""Raised whenever the same image would get another matte, so that prepared faces are made anew."""
+
+# Rings of mesh points (the mesh's own fixed numbering).
+OVAL = (10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377)
+OVAL += (152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109)
+_EYES = (
+    (33, 246, 161, 160, 159, 158, 157, 173, 133, 155, 154, 153, 145, 144, 163, 7),
+    (263, 466, 388, 387, 386, 385, 384, 398, 362, 382, 381, 380, 374, 373, 390, 249),
+)
+_BROWS = ((70, 63, 105, 66, 107, 55, 65, 52, 53, 46), (300, 293, 334, 296, 336, 285, 295, 282, 283, 276))
+_LIPS = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185)
+_NOSE_TIP = (2, 97, 98, 64, 48, 115, 220, 45, 4, 275, 440, 344, 278, 294, 327, 326)
+_NOSE = (168, 193, 236, 198, 48, 64, 98, 97, 2, 326, 327, 294, 278, 420, 456, 417)
+_CHEEKS = (
+    (50, 205, 206, 203, 129, 47, 100, 101, 118, 117),
+    (280, 425, 426, 423, 358, 277, 329, 330, 347, 346),
+)
+_CHIN = (57, 43, 106, 182, 83, 18, 313, 406, 335, 273, 287, 432, 394, 369, 396, 175, 171, 140, 169, 212)
+_BRIDGE = (9, 193, 122, 6, 351, 417)
+_CHEEKBONES = (234, 454)  # the oval's widest points
+_TOP, _CHIN_POINT, _NOSE_BASE = 10, 152, 2
+
+_FACE = 150.0  # face height in pixels that the radii below were chosen at
+_FOREHEAD = 0.28  # how far above the oval skin may reach, in face heights
+_LEAST_HOLE = 0.02  # of the oval; a smaller hole is a shadow or a spot of shine
+_LEAST_PIECE = 0.08  # of the oval
+_BEARD = 0.3  # share of the chin that is not skin-coloured
+_SUNGLASSES = 0.4  # share of the skin under the eyes that is hidden
+_GLASSES = 0.05
+_MOST_LOSS = 0.15  # share of the oval below the cheekbones
+
+
+class Matte(NamedTuple):
+    """A base matte and what is wrong with it.
+
+    Attributes:
+        alpha: Skin, float32, (H, W), in [0, 1].
+        flaw: Why the face should not be trained on, or empty.
+    """
+
+    alpha: Float
+    flaw: str
+
+
+@dataclass(frozen=True, eq=False)
+class _Geometry:
+    """The regions that the mesh points alone decide, each (H, W).
+
+    Attributes:
+        oval: The mesh's face oval.
+        reach: The oval and the forehead above it: skin is nowhere else.
+        features: Eyes, brows, lips and nose tip with a margin; painted over before colours are looked at.
+        under_eyes: About the lower lids and the bridge of the nose, where only glasses hide skin.
+        cheeks: Where skin colour is taken from.
+        core: The middle of the face between eyes and nose base, which no hair reaches.
+        middle: Nose and mouth.
+        lower: Below the nose.
+        chin: Between lower lip and chin, where a beard shows.
+        below_cheekbones: The half plane of ears, neck and clothes.
+        scale: Face height over the height that radii are stated at.
+    """
+
+    oval: Bool
+    reach: Bool
+    features: Bool
+    under_eyes: Bool
+    cheeks: Bool
+    core: Bool
+    middle: Bool
+    lower: Bool
+    chin: Bool
+    below_cheekbones: Bool
+    scale: float
+
+
+def base_matte(image: Image, landmarks: Float) -> Matte:
+    """Make the skin matte of an un-occluded face.
+
+    Args:
+        image: RGB, uint8, (H, W, 3); the face about 100 to 400 pixels high.
+        landmarks: Mesh points, float32, (468, 2), x and y in pixels.
+
+    Returns:
+        A matte of one piece without specks, its edge 1 to 3 pixels wide at a face height of 150; and its flaw.
+    """
+    face = _geometry(landmarks, image.shape[:2])
+    gated = _gate(image, face) & face.reach
+    glasses = float(np.mean(~gated[face.under_eyes]))
+    skin = gated.copy()
+    if np.mean(~gated[face.chin]) > _BEARD:
+        skin |= face.oval & face.lower
+    if glasses < _SUNGLASSES:
+        skin |= face.features & face.oval
+    skin |= face.middle & face.lower
+    skin = _clean(skin, face)
+    return Matte(_soften(skin, face.scale), _flaw(skin, face, glasses))
+
+
+def _geometry(points: Float, shape: tuple[int, ...]) -> _Geometry:
+    """Lay out the regions."""
+    up = points[_TOP] - points[_CHIN_POINT]
+    height = float(np.hypot(*up))
+    up = up / height
+    scale = height / _FACE
+    middle = points[list(_CHEEKBONES)].mean(axis=0)
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    above = (x - middle[0]) * up[0] + (y - middle[1]) * up[1]  # pixels above the cheekbones
+    nose = float((points[_NOSE_BASE] - middle) @ up)
+    eyes = float((points[[corner for ring in _EYES for corner in ring]].mean(axis=0) - middle) @ up)
+
+    ring = points[list(OVAL)]
+    rise = np.clip((ring - middle) @ up, 0, None)
+    raised = ring + (rise / rise.max() * _FOREHEAD * height)[:, None] * up
+
+    def area(rings: tuple[tuple[int, ...], ...], grow: float) -> Bool:
+        filled = np.zeros(shape[:2], np.bool_)
+        for ring in rings:
+            filled |= _polygon(points[list(ring)], shape)
+        return _grow(filled, grow * scale) if grow else filled
+
+    inner = _polygon((ring - middle) * 0.75 + middle, shape)
+    features = area(_EYES, 4) | area(_BROWS, 3) | area((_LIPS,), 3) | area((_NOSE_TIP,), 2)
+    return _Geometry(
+        oval=_polygon(ring, shape),
+        reach=_polygon(_convex(raised), shape),
+        features=features,
+        under_eyes=((area(_EYES, 14) & ~area(_EYES, 4) & (above < eyes)) | area((_BRIDGE,), 0)) & inner,
+        cheeks=area(_CHEEKS, 0) & ~features,
+        core=inner & (above > nose) & (above < eyes) & ~features,
+        middle=area((_LIPS,), 4) | area((_NOSE_TIP,), 3) | area((_NOSE,), 0),
+        lower=above < nose + 4 * scale,
+        chin=area((_CHIN,), 0) & ~area((_LIPS,), 3),
+        below_cheekbones=above < 0,
+        scale=scale,
+    )
+
+
+def _gate(image: Image, face: _Geometry) -> Bool:
+    """Tell skin from the rest by colour and edges: GrabCut, seeded with the cheeks' colours."""
+    import cv2
+
+    plain = cv2.inpaint(image, face.features.astype(np.uint8), 3, cv2.INPAINT_TELEA)
+    lab = _lab(cv2.bilateralFilter(plain, 5, 25, 3))
+    centre, spread = _cheek_colour(lab[face.cheeks])
+    distance = np.linalg.norm((lab - centre) / spread, axis=-1)
+    likely = distance < 3
+
+    # Outside the reach all is background, but below the cheekbones ears and neck share the skin's colour: there
+    # they may be labelled as they look, lest they teach the background that colour.
+    mask = np.full(face.oval.shape, cv2.GC_BGD, np.uint8)
+    free = face.reach | face.below_cheekbones
+    mask[free] = np.where(likely[free], cv2.GC_PR_FGD, cv2.GC_PR_BGD)
+    mask[face.cheeks & (distance < 2.5)] = cv2.GC_FGD
+    # The shaded side of a nose or cheek: darker, but of the skin's hue.
+    hue = np.linalg.norm(((lab - centre) / spread)[..., 1:], axis=-1)
+    mask[face.core & (hue < 4) & (lab[..., 0] > 0.4 * centre[0])] = cv2.GC_FGD
+    stretched = np.clip(lab * (1.4, 2.2, 2.2) + (0, 128, 128), 0, 255).astype(np.uint8)
+    cv2.setRNGSeed(1)  # GrabCut clusters colours from random seeds
+    models = np.zeros((1, 65)), np.zeros((1, 65))
+    cv2.grabCut(stretched, mask, None, *models, 4, cv2.GC_INIT_WITH_MASK)
+    return np.asarray((mask == cv2.GC_FGD) | (mask == cv2.GC_PR_FGD))
+
+
+def _cheek_colour(lab: Float) -> tuple[Float, Float]:
+    """Return the cheeks' median LAB and a robust spread, wide in lightness because shadow is skin too."""
+    centre = np.median(lab, axis=0)
+    spread = 1.4826 * np.median(np.abs(lab - centre), axis=0)
+    return centre, np.maximum(spread, (5, 2, 2)) * (2.0, 1.6, 1.6)
+
+
+def _clean(skin: Bool, face: _Geometry) -> Bool:
+    """Close glasses' frames and other gaps, cut off peninsulas, smooth the outline, drop specks, fill holes."""
+    import cv2
+
+    skin = _morph(skin, cv2.MORPH_CLOSE, 4 * face.scale) & face.reach
+    skin = _morph(skin, cv2.MORPH_OPEN, 5 * face.scale)
+    skin = cv2.GaussianBlur(skin.astype(np.float32), (0, 0), 2.0 * face.scale) > 0.5
+    whole = float(face.oval.sum())
+    skin = _pieces(skin, _LEAST_PIECE * whole)  # sunglasses part the forehead from the cheeks
+    return ~_pieces(~skin, _LEAST_HOLE * whole)
+
+
+def _pieces(area: Bool, smallest: float) -> Bool:
+    """Keep the 4-connected pieces of at least so many pixels."""
+    import cv2
+
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(area.astype(np.uint8), connectivity=4)
+    return np.isin(labels, [i for i in range(1, count) if stats[i, cv2.CC_STAT_AREA] >= smallest])
+
+
+def _flaw(skin: Bool, face: _Geometry, glasses: float) -> str:
+    """Say why the matte should not teach: glasses, or much of the face below the brows is taken as something else."""
+    if glasses > _GLASSES:
+        return f"glasses: {glasses:.0%} of the skin under the eyes is hidden"
+    loss = float(np.mean(~skin[face.oval & face.below_cheekbones]))
+    if loss > _MOST_LOSS:
+        return f"covered: {loss:.0%} of the lower face is not skin-coloured"
+    return ""
+
+
+def _soften(skin: Bool, scale: float) -> Float:
+    import cv2
+
+    soft = cv2.GaussianBlur(skin.astype(np.float32), (0, 0), max(1.0 * scale, 0.6))
+    # The tails of the blur carry nothing: alpha is exactly 0 and 1 beyond 1.5 sigma or so.
+    return np.clip((soft - 0.05) / 0.9, 0, 1).astype(np.float32)
+
+
+def hull(landmarks: Float, size: int | tuple[int, int]) -> Float:
+    """Return the plain face-mesh hull as a matte: the baseline that knows no occluder.
+
+    Args:
+        landmarks: Mesh points, float32, (468, 2), x and y in pixels.
+        size: Side of a square, or height and width, in pixels.
+
+    Returns:
+        Float32, (H, W), in [0, 1], anti-aliased.
+    """
+    import cv2
+
+    height, width = (size, size) if isinstance(size, int) else size
+    fine = 4
+    points = (landmarks[list(OVAL)] + 0.5) * fine - 0.5
+    large = _polygon(_convex(points), (height * fine, width * fine)).astype(np.float32)
+    return np.asarray(cv2.resize(large, (width, height), interpolation=cv2.INTER_AREA), np.float32)
+
+
+def ita(image: Image, alpha: Float) -> float:
+    """Return the individual typology angle of the skin, in degrees: above 55 very light, below -30 dark.
+
+    ITA = arctan((L* - 50) / b*) * 180 / pi over CIE L*a*b* (Chardon, Cretois and Hourseau, International Journal
+    of Cosmetic Science 13, 1991), here of the median skin pixel under D65. A photo's white balance and light
+    enter it, so it sorts faces and measures nobody.
+
+    Args:
+        image: RGB, uint8, (H, W, 3).
+        alpha: Skin matte, float32, (H, W), in [0, 1].
+
+    Raises:
+        ValueError: No pixel is skin.
+    """
+    skin = alpha > 0.9
+    if not skin.any():
+        raise ValueError("no pixel has alpha above 0.9, so there is no skin to take a tone from")
+    lightness, _, yellow = np.median(_lab(image)[skin], axis=0)
+    return float(np.degrees(np.arctan2(lightness - 50.0, yellow)))
+
+
+def _lab(image: Image) -> Float:
+    """Return CIE L*a*b* (D65; L* in [0, 100]) of 8-bit sRGB."""
+    import cv2
+
+    return np.asarray(cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2LAB), np.float32)
+
+
+def _polygon(points: Float, shape: tuple[int, ...]) -> Bool:
+    import cv2
+
+    filled = np.zeros(shape[:2], np.uint8)
+    cv2.fillPoly(filled, [np.round(points * 16).astype(np.int32)], 1, shift=4)
+    return filled > 0
+
+
+def _convex(points: Float) -> Float:
+    import cv2
+
+    return np.asarray(cv2.convexHull(points.astype(np.float32))[:, 0], np.float32)
+
+
+def _grow(area: Bool, radius: float) -> Bool:
+    import cv2
+
+    return np.asarray(cv2.dilate(area.astype(np.uint8), _disc(radius)) > 0)
+
+
+def _morph(area: Bool, operation: int, radius: float) -> Bool:
+    import cv2
+
+    edge = 2 * round(radius)  # room about the image, so that its border neither feeds nor eats the area
+    padded = np.pad(area.astype(np.uint8), edge)
+    result = cv2.morphologyEx(padded, operation, _disc(radius))
+    return np.asarray(result[edge : edge + area.shape[0], edge : edge + area.shape[1]] > 0)
+
+
+def _disc(radius: float) -> npt.NDArray[np.uint8]:
+    import cv2
+
+    side = 2 * max(round(radius), 1) + 1
+    return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)), np.uint8)
