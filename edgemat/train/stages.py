@@ -24,6 +24,7 @@ from torch import Tensor
 from edgemat.errors import EdgematError, InputError
 from edgemat.files import write_json
 from edgemat.model import weights
+from edgemat.model.predict import predict
 from edgemat.model.student import Normalization, Student, StudentConfig
 from edgemat.train import checkpoint, losses
 
@@ -291,28 +292,6 @@ def _stop_on_signal() -> Iterator[Callable[[], bool]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-@torch.no_grad()
-def predict(
-    net: Student, images: np.ndarray[Any, np.dtype[np.uint8]], batch: int = 16
-) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """Run a student on 8-bit images in float32.
-
-    Args:
-        net: The network; it is put in evaluation mode.
-        images: RGB, uint8, (N, H, W, 3).
-        batch: Images at a time.
-
-    Returns:
-        Alpha, float32, (N, H, W), in [0, 1].
-    """
-    net.eval()
-    parts = []
-    for i in range(0, len(images), batch):
-        x = torch.from_numpy(images[i : i + batch]).permute(0, 3, 1, 2).float() / 255.0
-        parts.append(net(x)[:, 0].numpy())
-    return np.concatenate(parts)
 
 
 def _validate(net: Student, samples: Sequence[Sample]) -> dict[str, float]:

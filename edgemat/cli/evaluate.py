@@ -1,0 +1,43 @@
+"""``edgemat evaluate``: score a student on composites with ground truth, beside what a user could take instead."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from edgemat import console
+
+
+@click.command()
+@click.option("--weights", type=click.Path(path_type=Path), help="A student's .safetensors; the shipped one by default.")
+@click.option("--split", type=click.Choice(["test", "val"]), default="test", show_default=True, help="Whose faces.")
+@click.option("--per-face", type=click.IntRange(min=1), default=8, show_default=True, help="Composites a face.")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder for evaluation.json and sheet.png.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
+def evaluate(weights: Path | None, split: str, per_face: int, out: Path | None, as_json: bool) -> None:
+    """Score a student on the hold-out: MAD, MSE, SAD, Grad, Conn, IoU.
+
+    The hold-out is fixed: the split's faces, a number of composites each with the split's own occluders, a fixed seed.
+    Beside the student stands the face-mesh hull, which knows no occluder. Needs: edgemat data fetch.
+    """
+    from edgemat.files import write_json
+    from edgemat.verify import holdout
+    from edgemat.verify.evaluate import IMAGE_METRICS
+    from edgemat.verify.sheet import sheet
+
+    samples = holdout.samples(split, per_face)
+    evaluation, predictions = holdout.score(weights, samples)
+    if out is not None:
+        write_json(out / "evaluation.json", evaluation.to_json())
+        sheet(samples, predictions, out / "sheet.png")
+        console.note(f"wrote {out / 'evaluation.json'} and {out / 'sheet.png'}")
+    if as_json:
+        console.print_json(evaluation.to_json())
+        return
+    rows = [
+        [row.group, row.region, row.predictor, str(row.count), *(str(row.means[key]) for key in IMAGE_METRICS)]
+        for row in evaluation.rows()
+    ]
+    columns = [*("group", "region", "who"), console.Column("images", right=True)]
+    console.table(rows, [*columns, *(console.Column(key, right=True) for key in IMAGE_METRICS)])

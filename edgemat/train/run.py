@@ -1,0 +1,67 @@
+"""Train a student on the fetched data: joins the recipe, the splits and the model card."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from edgemat import __version__
+from edgemat.data.compositor import Compositor, holdout
+from edgemat.data.faces import load_faces
+from edgemat.data.occluders import load_occluders
+from edgemat.train.stages import PlainRecipe, Progress, train_plain
+
+
+def card(recipe: PlainRecipe, command: str) -> dict[str, str]:
+    """Return the model-card entries of a student trained on the fetched data.
+
+    Args:
+        recipe: How it was trained.
+        command: The command line that made it.
+    """
+    return {
+        "version": __version__,
+        "author": "The edgemat developers",
+        "license": "CC-BY-NC-4.0",
+        "license_note": "Research and evaluation only: the training faces come from a generator whose images are "
+        "non-commercial.",
+        "description": "Face matting: RGB in, alpha out; skin is 1, occluders and background are 0.",
+        "data": "fake-avatars 1.1.0 faces (train split) with occluders of @lobehub/fluent-emoji-3d 1.1.0 (train split) "
+        "and drawn hair, glasses, masks, microphones, fingers, objects, veils and smoke",
+        "seed": str(recipe.seed),
+        "command": command,
+    }
+
+
+def train_student(
+    recipe: PlainRecipe,
+    out: Path,
+    *,
+    command: str,
+    cache_dir: Path | None = None,
+    on_progress: Callable[[Progress], None] = lambda _: None,
+) -> bool:
+    """Train a student by the plain recipe on composites of the train split.
+
+    Args:
+        recipe: What to train and how.
+        out: Folder of the run; a checkpoint in it is resumed.
+        command: The command line, for the model card.
+        cache_dir: Where ``edgemat data fetch`` put the data; the default cache if None.
+        on_progress: Called about every ten seconds.
+
+    Returns:
+        Whether the run is complete; False when a signal ended it early.
+
+    Raises:
+        InputError: The data is not fetched, or ``out`` holds another recipe's checkpoint.
+    """
+    compositor = Compositor(
+        load_faces("train", cache_dir), load_occluders("train", cache_dir), recipe.size, recipe.seed
+    )
+    validation = holdout(
+        load_faces("val", cache_dir), load_occluders("val", cache_dir), recipe.validation_per_face, size=recipe.size
+    )
+    return train_plain(
+        recipe, compositor.sample, validation, out, card=card(recipe, command), on_progress=on_progress
+    )
