@@ -1,1 +1,50 @@
-"""Core ML."""
+"""Core ML: an ML Program for iOS 16 and later, translated from the ONNX trunk without a detour."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from edgemat.export._target import Gate, Target
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edgemat.export._target import Runner, Trunk
+
+
+def _convert(trunk: Trunk, precision: str, path: Path) -> None:
+    from edgemat.export.coreml import _write
+
+    _write.convert(trunk, precision, path)
+
+
+def _load(path: Path) -> Runner:
+    from edgemat.export.coreml import _runner
+
+    return _runner.load(path)
+
+
+def _read_back(path: Path) -> tuple[str, ...]:
+    from edgemat.export.coreml import _check
+
+    return _check.check(path)
+
+
+TARGET = Target(
+    name="coreml",
+    title="Core ML package (ML Program, iOS 16 and later)",
+    suffix=".mlpackage",
+    gates={"fp16": Gate(1e-2, 2e-4), "fp32": Gate(1e-5, 1e-6)},
+    extra="coreml",
+    requires=("coremltools",),
+    proves=(
+        "Core ML on this Mac, on the unit it chooses; not on a phone"
+        if sys.platform == "darwin"
+        else "the saved package's operations and weights in numpy, rounded as the file states; "
+        "not Core ML itself, nor its placement and rounding on a phone's GPU or Neural Engine"
+    ),
+    convert=_convert,
+    load=_load,
+    check=_read_back,
+)
