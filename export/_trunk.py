@@ -177,10 +177,10 @@ def _parity(path: Path, source: Source, height: int, width: int, images: Images 
     """Raise unless the file gives alpha in [0, 1] and the same as its source."""
     import numpy as np
 
-    from edgemat.export.onnx import session
+    from edgemat.export.onnx import session, to_floats
 
     noise = np.random.default_rng(0).random((1, 3, height, width), np.float32)
-    inputs = [noise] if images is None else [noise, *(i.transpose(2, 0, 1)[None] / np.float32(255) for i in images)]
+    inputs = [noise] if images is None else [noise, *to_floats(images)]
     run = session(path.read_bytes())
     for i, image in enumerate(inputs):
         what = "random pixels" if i == 0 else f"calibration image {i - 1}"

@@ -1,12 +1,101 @@
-"""The onnx target: the trunk itself for ONNX Runtime, in float32 or in half precision."""
+"""The onnx target: the trunk for ONNX Runtime, in float32 or in half precision."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgemat.errors import InputError, UnsupportedOpError
+from edgemat.export import _graph, _half
+from edgemat.export._target import Gate, Runner, Target, Trunk
+
 if TYPE_CHECKING:
+    from onnx import ModelProto
     from onnxruntime import InferenceSession
+
+    from edgemat.export._target import Alphas, Images, Tensors
+
+PRECISION = "edgemat.precision"
+REQUIRED = ("author", "license", "version", "description", "input", "output", PRECISION)
+"""Keys of the metadata of every file."""
+
+
+def convert(trunk: Trunk, precision: str, path: Path) -> None:
+    """Write the trunk with its metadata, in float16 when ``precision`` is ``fp16``.
+
+    Raises:
+        InputError: A weight is beyond float16.
+        UnsupportedOpError: An operator does not exist in float16.
+    """
+    import onnx
+
+    model = onnx.load(trunk.path)
+    if precision == "fp16":
+        try:
+            model = _half.to_half(model)
+        except onnx.shape_inference.InferenceError as error:
+            raise UnsupportedOpError(f"no float16 for an operator of {trunk.path.name}: {error}") from error
+    _describe(model, trunk, precision)
+    path.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def _describe(model: ModelProto, trunk: Trunk, precision: str) -> None:
+    from onnx import helper
+
+    from edgemat import __version__
+
+    info, size = trunk.info, f"{trunk.height}x{trunk.width}"
+    helper.set_model_props(
+        model,
+        {
+            **info.extra,
+            "name": info.name,
+            "version": info.version,
+            "author": info.author,
+            "license": info.license,
+            "description": info.description,
+            "input": f"image: RGB, float32, 1x3x{size}, in [0, 1]; normalisation is inside",
+            "output": f"alpha: float32, 1x1x{size}, in [0, 1]; skin is 1",
+            PRECISION: precision,
+        },
+    )
+    model.doc_string = info.description
+    model.graph.name = info.name
+    model.producer_name, model.producer_version = "edgemat", __version__
+
+
+def check(path: Path) -> tuple[str, ...]:
+    """Return what is wrong with a file: interface, opset, types of the weights, metadata."""
+    import onnx
+    from onnx import TensorProto
+
+    model = _graph.read(path)
+    found = []
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        found.append(f"onnx.checker: {error}")
+    if _graph.opset_of(model) != _graph.OPSET:
+        found.append(f"opset {_graph.opset_of(model)}, expected {_graph.OPSET}")
+    for values, name in ((model.graph.input, "image"), (model.graph.output, "alpha")):
+        interface = [(v.name, v.type.tensor_type.elem_type) for v in values]
+        if interface != [(name, TensorProto.FLOAT)]:
+            found.append(f"found {interface}, expected one float32 tensor named {name}")
+    props = {entry.key: entry.value for entry in model.metadata_props}
+    found += [f"metadata: {key} is missing" for key in REQUIRED if not props.get(key)]
+    found += _wrong_types(model, props.get(PRECISION, ""))
+    return tuple(found)
+
+
+def _wrong_types(model: ModelProto, precision: str) -> list[str]:
+    """Return a line for each weight that is not stored in the file's precision."""
+    from onnx import TensorProto
+
+    if precision not in TARGET.gates:
+        return [f"metadata: {PRECISION} is {precision!r}, expected one of {', '.join(TARGET.gates)}"]
+    wrong = TensorProto.FLOAT if precision == "fp16" else TensorProto.FLOAT16
+    weights = [tensor for tensor in model.graph.initializer if tensor.name.endswith((".weight", ".bias"))]
+    return [f"{tensor.name}: not {precision}" for tensor in weights if tensor.data_type == wrong]
 
 
 def session(model: bytes, threads: int = 1) -> InferenceSession:
@@ -21,6 +110,82 @@ def session(model: bytes, threads: int = 1) -> InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # a failure is raised; a second copy of it on stderr helps nobody
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+class OnnxRunner(Runner):
+    """An ONNX file on ONNX Runtime's CPU provider; half precision is rounded after every operator.
+
+    Args:
+        path: A trunk, or what `convert` wrote.
+        threads: Threads inside one operator.
+
+    Raises:
+        InputError: The file is no whole ONNX model, or ONNX Runtime cannot run it.
+    """
+
+    def __init__(self, path: Path, threads: int = 1) -> None:
+        """Open the file."""
+        import onnx
+
+        model = _graph.read(path)
+        self._names = [name for node in model.graph.node for name in node.output if name]
+        self._threads = threads
+        try:
+            opened = session(model.SerializeToString(), threads)
+            if any(t.data_type == onnx.TensorProto.FLOAT16 for t in model.graph.initializer):
+                model = _half.imitate(onnx.shape_inference.infer_shapes(model, strict_mode=True))
+                opened = session(model.SerializeToString(), threads)
+        except Exception as error:  # ONNX Runtime's own exceptions share no public base
+            raise InputError(f"{path}: ONNX Runtime cannot run it: {error}; export it again") from error
+        self._model, self._session = model, opened
+
+    def run(self, images: Images) -> Alphas:
+        """Return alpha, float32, (N, H, W), of RGB images, uint8, (N, H, W, 3)."""
+        import numpy as np
+
+        return np.concatenate([self.run_float(image)[None] for image in to_floats(images)])
+
+    def run_float(self, image: Alphas) -> Alphas:
+        """Return alpha, float32, (H, W), of one image as the graph takes it: float32, (1, 3, H, W), not only [0, 1]."""
+        import numpy as np
+
+        (alpha,) = self._session.run(["alpha"], {"image": image})
+        return np.asarray(alpha, np.float32)[0, 0]
+
+    def trace(self, image: Images) -> Tensors:
+        """Return every tensor that the file's nodes make, in order, for one image, uint8, (H, W, 3)."""
+        import numpy as np
+        import onnx
+
+        model = onnx.ModelProto()
+        model.CopyFrom(self._model)
+        del model.graph.output[:]
+        model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in self._names)
+        values = session(model.SerializeToString(), self._threads).run(None, {"image": to_floats(image[None])[0]})
+        return {name: np.asarray(value, np.float32) for name, value in zip(self._names, values, strict=True)}
+
+
+def to_floats(images: Images) -> Alphas:
+    """Return images, uint8, (N, H, W, 3), as the graph takes them: float32, (N, 1, 3, H, W), in [0, 1]."""
+    import numpy as np
+
+    floats = np.ascontiguousarray(images.transpose(0, 3, 1, 2)[:, None], np.float32)
+    floats /= np.float32(255)
+    return floats
+
+
+TARGET = Target(
+    name="onnx",
+    title="ONNX for ONNX Runtime",
+    suffix=".onnx",
+    gates={"fp32": Gate(max_abs=1e-5, mean_abs=1e-6), "fp16": Gate(max_abs=1e-2, mean_abs=2e-4)},
+    extra="onnx",
+    requires=("onnx", "onnxruntime"),
+    proves="The file in ONNX Runtime on the CPU. fp16: each tensor rounded to half, sums in float32; no accelerator.",
+    convert=convert,
+    load=OnnxRunner,
+    check=check,
+)

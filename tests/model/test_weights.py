@@ -84,7 +84,7 @@ def test_pickle_is_refused(tmp_path: Path, name: str) -> None:
 
 def test_foreign_format(tmp_path: Path) -> None:
     save_file({"a": torch.zeros(1)}, tmp_path / "x.safetensors")
-    with pytest.raises(InputError, match="format None.*'edgemat-student'"):
+    with pytest.raises(InputError, match=r"format None.*'edgemat-student'"):
         weights.load(tmp_path / "x.safetensors")
 
 

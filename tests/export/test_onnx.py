@@ -1,0 +1,107 @@
+"""The onnx target: float32 is the trunk, float16 is really float16, in the file and in the rounding."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import pytest
+from onnx import TensorProto, numpy_helper
+
+from edgemat.errors import InputError
+from edgemat.export._target import Trunk
+from edgemat.export.onnx import TARGET, OnnxRunner
+
+Images = npt.NDArray[np.uint8]
+
+
+@pytest.fixture(params=["fp32", "fp16"])
+def artefact(request: pytest.FixtureRequest, trunk: Trunk, tmp_path: Path) -> Path:
+    path = tmp_path / f"student-{request.param}.onnx"
+    TARGET.convert(trunk, request.param, path)
+    return path
+
+
+def rescaled(trunk: Trunk, name: str, factor: float, path: Path) -> Trunk:
+    model = onnx.load(trunk.path)
+    for tensor in model.graph.initializer:
+        if tensor.name == name:
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) * np.float32(factor), name))
+    onnx.save(model, path)
+    return Trunk(path, trunk.height, trunk.width, trunk.info)
+
+
+def test_check_is_content(artefact: Path) -> None:
+    assert TARGET.check(artefact) == ()
+
+
+def test_every_tensor_is_traced(artefact: Path, trunk: Trunk, images: Images) -> None:
+    with OnnxRunner(trunk.path) as reference, TARGET.load(artefact) as runner:
+        expected, found = reference.trace(images[0]), runner.trace(images[0])
+    assert set(expected) <= set(found)
+    for name, tensor in expected.items():
+        assert found[name].shape == tensor.shape
+        np.testing.assert_allclose(found[name], tensor, atol=1e-2 * np.abs(tensor).max())
+    np.testing.assert_allclose(expected["alpha"][0, 0], reference.run(images[:1])[0], atol=1e-6)
+
+
+def test_half_is_half(trunk: Trunk, tmp_path: Path) -> None:
+    TARGET.convert(trunk, "fp16", tmp_path / "a.onnx")
+    model = onnx.load(tmp_path / "a.onnx")
+    types = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
+    scales = {name for name in types if name.endswith(".scales")}
+    assert scales
+    assert {types[name] for name in scales} == {TensorProto.FLOAT}
+    assert {kind for name, kind in types.items() if name not in scales} == {TensorProto.FLOAT16}
+    assert (tmp_path / "a.onnx").stat().st_size < 0.7 * trunk.path.stat().st_size
+
+
+def test_half_rounds_between_operators(trunk: Trunk, tmp_path: Path, images: Images) -> None:
+    TARGET.convert(trunk, "fp16", tmp_path / "a.onnx")
+    with TARGET.load(tmp_path / "a.onnx") as runner:
+        tensors = runner.trace(images[0])
+    assert all(np.array_equal(t, t.astype(np.float16).astype(np.float32)) for t in tensors.values())
+
+
+def test_half_overflow_is_seen(trunk: Trunk, tmp_path: Path, images: Images) -> None:
+    large = rescaled(trunk, "downs.1.weight", 5e4, tmp_path / "large.onnx")
+    TARGET.convert(large, "fp16", tmp_path / "a.onnx")
+    with TARGET.load(tmp_path / "a.onnx") as runner:
+        assert not np.isfinite(runner.trace(images[0])["downs.1"]).all()
+
+
+@pytest.mark.parametrize(("factor", "reason"), [(1e8, "65504"), (1e-6, "loses bits")])
+def test_weights_beyond_half(trunk: Trunk, tmp_path: Path, factor: float, reason: str) -> None:
+    bad = rescaled(trunk, "stages.2.0.first.weight", factor, tmp_path / "bad.onnx")
+    with pytest.raises(InputError, match=rf"stages\.2\.0\.first\.weight: peak .*{reason}"):
+        TARGET.convert(bad, "fp16", tmp_path / "a.onnx")
+
+
+def test_check_complains(artefact: Path, tmp_path: Path) -> None:
+    model = onnx.load(artefact)
+    weight = next(tensor for tensor in model.graph.initializer if tensor.name == "head.weight")
+    precision = next(entry for entry in model.metadata_props if entry.key == "edgemat.precision")
+    precision.value = "fp32" if precision.value == "fp16" else "fp16"
+    author = next(entry for entry in model.metadata_props if entry.key == "author")
+    author.value = ""
+    model.opset_import[0].version = 19
+    onnx.save(model, tmp_path / "bad.onnx")
+    complaints = "\n".join(TARGET.check(tmp_path / "bad.onnx"))
+    assert f"{weight.name}: not {precision.value}" in complaints
+    assert "author is missing" in complaints
+    assert "opset 19, expected 18" in complaints
+
+
+def test_check_reads_the_interface(artefact: Path, tmp_path: Path) -> None:
+    model = onnx.load(artefact)
+    model.graph.output[0].type.tensor_type.elem_type = TensorProto.FLOAT16
+    onnx.save(model, tmp_path / "bad.onnx")
+    complaints = TARGET.check(tmp_path / "bad.onnx")
+    assert any("expected one float32 tensor named alpha" in line for line in complaints)
+
+
+def test_threads_change_nothing(trunk: Trunk, images: Images) -> None:
+    with OnnxRunner(trunk.path) as one, OnnxRunner(trunk.path, threads=2) as two:
+        np.testing.assert_allclose(one.run(images), two.run(images), atol=1e-6)
