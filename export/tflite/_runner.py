@@ -1,0 +1,145 @@
+"""Run a .tflite file in LiteRT exactly as an app would: everything that it needs to know is read from the file."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from ai_edge_litert import schema_py_generated as schema  # type: ignore[import-untyped]
+from ai_edge_litert.interpreter import Interpreter, OpResolverType  # type: ignore[import-untyped]
+
+from edgemat.errors import InputError
+from edgemat.export._target import Runner
+from edgemat.export.tflite import _metadata
+
+if TYPE_CHECKING:
+    from edgemat.export._target import Alphas, Images
+
+SIGNATURE = "serving_default"
+
+
+class LiteRTRunner(Runner):
+    """A .tflite file in LiteRT, with its default XNNPACK delegate."""
+
+    def __init__(self, path: Path, num_threads: int = 1) -> None:
+        """Load ``path``.
+
+        Args:
+            path: A .tflite file with one image input and one matte output.
+            num_threads: Threads of the delegate.
+
+        Raises:
+            InputError: The file is not a whole .tflite model, or does not say how to normalise.
+        """
+        self._path = path
+        self._content = read_bytes(path)
+        self._interpreter = open_interpreter(self._content, path, num_threads=num_threads)
+        self._metadata = _metadata.parse(metadata_of(read_model(self._content)), str(path))
+        self._input, self._output = (
+            details[0]
+            for details in (self._interpreter.get_input_details(), self._interpreter.get_output_details())
+        )
+
+    def run(self, images: Images) -> Alphas:
+        """Run the file on RGB uint8 (N, H, W, 3); return alpha float32 (N, H, W)."""
+        return np.stack([self._one(self._interpreter, image) for image in images])
+
+    def _one(self, interpreter: Any, image: Images) -> Alphas:
+        mean, std = (np.array(v, np.float32) for v in (self._metadata.mean, self._metadata.std))
+        real = (image.astype(np.float32) - mean) / std
+        interpreter.set_tensor(self._input["index"], quantize(real[None], self._input))
+        interpreter.invoke()
+        return dequantize(interpreter.get_tensor(self._output["index"]), self._output)[0, :, :, 0]
+
+    def trace(self, image: Images) -> Mapping[str, npt.NDArray[np.float32]]:
+        """Run without a delegate, which would keep no inner tensor, and return the trunk's tensors as NCHW float32."""
+        interpreter = open_interpreter(self._content, self._path, delegate=False)
+        self._one(interpreter, image)
+        subgraph = read_model(self._content).subgraphs[0]
+        written = {int(i) for op in subgraph.operators for i in op.outputs}
+        found = {}
+        for details in interpreter.get_tensor_details():
+            # names with a '#' were made by the emitter: their values are laid out as the trunk never has them
+            if details["index"] in written and "#" not in details["name"] and len(details["shape"]) == 4:
+                value = dequantize(interpreter.get_tensor(details["index"]), details)
+                found[details["name"]] = np.ascontiguousarray(value.transpose(0, 3, 1, 2))
+        return found
+
+
+def read_bytes(path: Path) -> bytes:
+    """Return the content of a .tflite file.
+
+    Raises:
+        InputError: It cannot be read, or is not a TFLite FlatBuffer.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); give a .tflite file") from error
+    if content[4:8] != b"TFL3":
+        raise InputError(
+            f"{path}: identifier {content[4:8]!r}, expected b'TFL3': not a .tflite file, or damaged"
+        )
+    return content
+
+
+def open_interpreter(content: bytes, path: Path, num_threads: int = 1, delegate: bool = True) -> Any:
+    """Return a LiteRT interpreter with its tensors allocated.
+
+    Args:
+        content: Of the file; LiteRT verifies it before use.
+        path: For the error.
+        num_threads: Threads of the delegate.
+        delegate: Apply XNNPACK; without it every tensor is kept for `LiteRTRunner.trace`.
+
+    Raises:
+        InputError: LiteRT refuses the file.
+    """
+    kind = OpResolverType.BUILTIN if delegate else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # LiteRT warns that keeping all tensors takes memory
+            interpreter = Interpreter(
+                model_content=content,
+                num_threads=num_threads,
+                experimental_op_resolver_type=kind,
+                experimental_preserve_all_tensors=not delegate,
+            )
+            interpreter.allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        raise InputError(f"{path}: LiteRT cannot load it ({error}); export the model again") from error
+    return interpreter
+
+
+def read_model(content: bytes) -> Any:
+    """Return the schema's object API (``ModelT``) of a file that LiteRT has verified."""
+    return schema.ModelT.InitFromPackedBuf(content, 0)
+
+
+def metadata_of(model: Any) -> dict[str, bytes]:
+    """Return the metadata entries of a model, name to content."""
+    entries = {entry.name.decode(): model.buffers[entry.buffer].data for entry in model.metadata or ()}
+    return {name: b"" if data is None else bytes(data) for name, data in entries.items()}
+
+
+def quantize(real: npt.NDArray[np.float32], details: Mapping[str, Any]) -> npt.NDArray[Any]:
+    """Return values as a tensor stores them: float32 as they are, integers by the tensor's scale and zero point."""
+    dtype = np.dtype(details["dtype"])
+    if dtype.kind == "f":
+        return real.astype(dtype)
+    scale, zero = details["quantization"]
+    limits = np.iinfo(dtype)
+    stored: npt.NDArray[Any] = np.clip(np.rint(real / np.float32(scale)) + zero, limits.min, limits.max)
+    return stored.astype(dtype)
+
+
+def dequantize(stored: npt.NDArray[Any], details: Mapping[str, Any]) -> npt.NDArray[np.float32]:
+    """Return the real values of a tensor's content, float32."""
+    if stored.dtype.kind == "f":
+        return stored.astype(np.float32)
+    scale, zero = details["quantization"]
+    return (stored.astype(np.float32) - np.float32(zero)) * np.float32(scale)
