@@ -1,0 +1,121 @@
+"""The command line: thin, one library call a command.
+
+Each command lives in the module of its group and is listed in `COMMANDS`. Modules here import only `click` and what
+is as light at the top, so that ``edgemat --help`` answers at once; everything else is imported by the command that
+runs.
+
+Exit codes: 0 pass, 1 a gate failed, 2 usage or unusable input, 3 a back end is missing, 4 an operator is not
+supported, 70 an unexpected error (a bug), 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import logging
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import click
+
+import edgemat
+from edgemat.cli.completion import completion
+from edgemat.cli.data import data
+from edgemat.cli.evaluate import evaluate
+from edgemat.cli.machine import doctor, targets
+from edgemat.cli.train import train
+from edgemat.errors import EdgematError
+
+COMMANDS: tuple[click.Command, ...] = (targets, doctor, data, train, evaluate, completion)
+"""Every command, in the order of the help page."""
+
+BUG = 70
+INTERRUPTED = 130
+
+
+@dataclass
+class Settings:
+    """What the options before the command say; `main` reads it when a command fails."""
+
+    debug: bool = False
+
+
+class _InOrder(click.Group):
+    """A group whose help lists the commands as they were added, the main job first."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+@click.group(cls=_InOrder, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(edgemat.__version__, prog_name="edgemat", message="%(prog)s %(version)s")
+@click.option("--debug", is_flag=True, help="Show tracebacks and everything that the library logs.")
+@click.pass_obj
+def app(settings: Settings | None, debug: bool) -> None:
+    """Take a face-matting network to the phone, and prove what arrives there.
+
+    Start with: edgemat export --target all
+    """
+    logging.basicConfig(
+        level=logging.DEBUG if debug else logging.WARNING, format="%(levelname)s: %(message)s", stream=sys.stderr
+    )
+    if settings is not None:  # None when a test or the completion invokes the group itself
+        settings.debug = debug
+
+
+for _command in COMMANDS:
+    app.add_command(_command)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: What follows ``edgemat``; those of the process by default.
+
+    Returns:
+        The exit code.
+
+    Example:
+        >>> main(["--version"])
+        edgemat 0.1.0
+        0
+    """
+    settings = Settings()
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    try:
+        result = app.main(words, prog_name="edgemat", standalone_mode=False, obj=settings)
+    except click.UsageError as error:
+        return _usage(error)
+    except click.ClickException as error:
+        return _fail(error.format_message(), error.exit_code)
+    except EdgematError as error:
+        if settings.debug:
+            logging.getLogger(__name__).debug("raised here", exc_info=error)
+        return _fail(str(error), error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        return _fail("interrupted", INTERRUPTED)
+    except Exception as error:
+        if settings.debug:
+            raise
+        again = shlex.join(["edgemat", "--debug", *words])
+        what = f"unexpected {type(error).__name__}: {error}"
+        return _fail(f"{what}. This is a bug in edgemat; see where with: {again}", BUG)
+    return result if isinstance(result, int) else 0
+
+
+def _usage(error: click.UsageError) -> int:
+    """Print how the command is used, what was wrong, and where the help is."""
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        print(error.format_message(), file=sys.stderr)
+        return error.exit_code
+    path = "edgemat"
+    if error.ctx is not None:
+        path = error.ctx.command_path
+        print(error.ctx.get_usage(), file=sys.stderr)
+    return _fail(f"{error.format_message()} See: {path} --help", error.exit_code)
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return code
