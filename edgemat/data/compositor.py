@@ -13,7 +13,7 @@ from edgemat.data import procedural, wearables
 from edgemat.data.augment import Augmentation, photograph
 from edgemat.data.noise import texture
 from edgemat.data.placement import place
-from edgemat.data.scene import OVAL, Layer, Map, Points, Scene, alpha_of, times
+from edgemat.data.scene import OVAL, Layer, Map, Patch, Points, Scene, alpha_of, times
 from edgemat.data.types import Face, Occluder, Sample
 from edgemat.errors import InputError
 
@@ -37,6 +37,7 @@ _WEIGHTS = {
     "veil": 0.04, "smoke": 0.06,
 }  # fmt: skip
 _EMOJI_WHERE_BOTH = 0.4
+_FINE = frozenset({"hair", "glasses", "smoke"})  # what a full blur of the edge would wash away
 _FEATHER = 0.03
 
 
@@ -130,13 +131,13 @@ class Compositor:
         free = np.ones((self.size, self.size), np.float32)
         ids, kinds = [], self._pick_kinds(count, rng)
         for kind in kinds:
-            name, layer = self._occluder(kind, rng, scene)
+            name, patch = self._occluder(kind, rng, scene)
             if self.level.shadow and rng.random() < self.level.shadow and kind not in ("smoke", "veil"):
-                image = times(image, _shadow(rng, alpha_of(layer), scene.height))
-            clear = 1 - alpha_of(layer)
-            colour = cv2.cvtColor(layer, cv2.COLOR_RGBA2RGB)
-            image = np.asarray(cv2.scaleAdd(colour, 255.0, times(image, clear)), np.float32)
-            free *= clear
+                image = times(image, _shadow(rng, patch, self.size, scene.height))
+            clear = 1 - alpha_of(patch.layer)
+            colour = np.asarray(cv2.cvtColor(patch.layer, cv2.COLOR_RGBA2RGB), np.float32)
+            patch.cut(image)[:] = cv2.scaleAdd(colour, 255.0, times(patch.cut(image), clear))
+            patch.cut(free)[:] *= clear
             ids.append(name)
         alpha = base * free
         image, alpha, base = self._expose(rng, image, alpha, base)
@@ -149,21 +150,24 @@ class Compositor:
         drawn = rng.choice(len(self._kinds), size=count, replace=False, p=self._chances)
         return [self._kinds[i] for i in sorted(int(d) for d in drawn)]
 
-    def _occluder(self, kind: str, rng: np.random.Generator, scene: Scene) -> tuple[str, Layer]:
-        """Make one occluder's layer: an emoji or a drawn one, softened at the edge, at times in motion."""
+    def _occluder(self, kind: str, rng: np.random.Generator, scene: Scene) -> tuple[str, Patch]:
+        """Make one occluder: an emoji or a drawn one, softened at the edge, at times in motion."""
+        sigma = rng.uniform(*self.level.edge_blur) * self.size / 256 * (0.5 if kind in _FINE else 1.0)
+        moves = rng.random() < self.level.motion_blur
+        reach = 0.06 * self.size if moves else 0.0
+        margin = int(np.ceil(4 * sigma + reach)) + 1
         emoji = self._by_kind.get(kind, [])
         if emoji and (kind not in _DRAWN or rng.random() < _EMOJI_WHERE_BOTH):
             chosen = emoji[int(rng.integers(len(emoji)))]
-            name, layer = chosen.id, place(chosen, rng, scene, self.level)
+            name, patch = chosen.id, place(chosen, rng, scene, self.level, margin)
         else:
-            name, layer = f"drawn-{kind}", _DRAWN[kind](rng, scene)
-        sigma = rng.uniform(*self.level.edge_blur) * self.size / 256
-        if sigma > 0.2 and kind != "smoke":
-            finer = 0.5 if kind in ("hair", "glasses") else 1.0
-            layer = _blur(layer, sigma * finer)
-        if rng.random() < self.level.motion_blur:
-            layer = _smear(layer, *_motion(rng, 0.06 * self.size))
-        return name, layer
+            name, patch = f"drawn-{kind}", Patch(_DRAWN[kind](rng, scene)).trimmed(margin)
+        layer = patch.layer
+        if sigma > 0.2 and layer.size:
+            layer = _blur(layer, sigma)
+        if moves and layer.size:
+            layer = _smear(layer, *_motion(rng, reach))
+        return name, Patch(layer, patch.top, patch.left)
 
     def _stage(self, source: _Source, rng: np.random.Generator) -> tuple[npt.NDArray[np.float32], Map, Scene]:
         """Put the face into the frame: image (0 to 255), base alpha, and where things are."""
@@ -174,12 +178,13 @@ class Compositor:
         grown = 2.0**step  # pixel centres: x of the full image is (x + 0.5) * grown - 0.5
         to_full = np.array([[grown, 0, (grown - 1) / 2], [0, grown, (grown - 1) / 2], [0, 0, 1.0]])
         warp, frame = matrix @ to_full, (self.size, self.size)
-        photo = cv2.warpPerspective(pixels, warp, frame, borderMode=cv2.BORDER_REFLECT_101)
-        image = np.asarray(photo, np.float32)
-        alpha = np.asarray(cv2.warpPerspective(matte, warp, frame), np.float32)
-        inside = np.asarray(cv2.warpPerspective(source.vignettes[step], warp, frame), np.float32)
-        backdrop = self._backdrop(source, matrix, rng)
+        # As float32, because cv2 warps that three times faster than bytes.
+        photo = pixels.astype(np.float32)
+        image = np.asarray(cv2.warpPerspective(photo, warp, frame, borderMode=cv2.BORDER_REFLECT_101), np.float32)
+        both = np.asarray(cv2.warpPerspective(cv2.merge([matte, source.vignettes[step]]), warp, frame), np.float32)
+        alpha, inside = (np.ascontiguousarray(both[..., i]) for i in (0, 1))
         if inside.min() < 0.999:
+            backdrop = self._backdrop(source, matrix, rng)
             image = backdrop + times(image - backdrop, inside)
             alpha = alpha * inside
         landmarks = cv2.perspectiveTransform(source.face.landmarks[None].astype(np.float64), matrix)[0]
@@ -204,8 +209,9 @@ class Compositor:
         grow_x, grow_y = width / coarse_x, height / coarse_y
         to_full = np.array([[grow_x, 0, (grow_x - 1) / 2], [0, grow_y, (grow_y - 1) / 2], [0, 0, 1.0]])
         mirror = cv2.BORDER_REFLECT
-        large = cv2.warpPerspective(source.backdrop, matrix @ to_full, size, flags=cv2.INTER_CUBIC, borderMode=mirror)
-        return large.astype(np.float32)
+        coarse = source.backdrop.astype(np.float32)
+        large = cv2.warpPerspective(coarse, matrix @ to_full, size, flags=cv2.INTER_CUBIC, borderMode=mirror)
+        return np.asarray(large, np.float32)
 
     def _expose(
         self, rng: np.random.Generator, image: npt.NDArray[np.float32], alpha: Map, base: Map
@@ -307,14 +313,16 @@ def _hull(landmarks: Points, size: int) -> Map:
     return canvas.astype(np.float32) * np.float32(1 / 255)
 
 
-def _shadow(rng: np.random.Generator, alpha: Map, height: float) -> Map:
-    """Return the gain on what lies behind an occluder: its own silhouette, moved and blurred."""
-    quarter = cv2.resize(alpha, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
+def _shadow(rng: np.random.Generator, patch: Patch, size: int, height: float) -> Map:
+    """Return the gain on what lies behind an occluder: its own silhouette, moved and blurred, at a quarter's size."""
+    full = np.zeros((size, size), np.float32)
+    patch.cut(full)[:] = alpha_of(patch.layer)
+    quarter = cv2.resize(full, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
     away = rng.normal(0, 0.05 * height, 2) / 4
     moved = np.array([[1, 0, away[0]], [0, 1, abs(away[1])]])
     quarter = cv2.warpAffine(quarter, moved, quarter.shape[::-1], borderMode=cv2.BORDER_REPLICATE)
     quarter = cv2.GaussianBlur(quarter, (0, 0), max(0.4, rng.uniform(0.01, 0.07) * height / 4))
-    soft = cv2.resize(quarter, alpha.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    soft = np.asarray(cv2.resize(quarter, (size, size)), np.float32)
     return 1 - np.float32(rng.uniform(0.1, 0.5)) * soft
 
 

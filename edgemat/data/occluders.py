@@ -169,8 +169,8 @@ def recolour_skin(
 ) -> npt.NDArray[np.uint8]:
     """Give an emoji hand a human skin colour; its shading stays, as do sleeves, nails and things it holds.
 
-    Skin is what has red over green over blue and is not too saturated to red alone. The shading is the pixel's
-    luma over the median luma of the skin; shadows turn warmer, as light scattered in skin does.
+    Skin is what is reddest in red and not too saturated, the emoji's violet rim light included. The shading is
+    the pixel's luma over the median luma of the skin; shadows turn warmer, as light scattered in skin does.
 
     Args:
         rgba: Straight RGBA, uint8, (H, W, 4), a hand of any tone, yellow included.
@@ -185,7 +185,7 @@ def recolour_skin(
         [150, 110, 90, 255]
     """
     red, green, blue = (rgba[..., i].astype(np.int16) for i in range(3))
-    skin = (rgba[..., 3] > 0) & (red >= green) & (green >= blue - 24) & (red > blue + 8)
+    skin = (rgba[..., 3] > 0) & (red >= green) & (red >= blue) & (4 * green >= red)
     if not skin.any():
         return rgba
     luma = cv2.cvtColor(np.ascontiguousarray(rgba[..., :3]), cv2.COLOR_RGB2GRAY)

@@ -10,7 +10,7 @@ from edgemat.data.augment import Augmentation
 from edgemat.data.noise import fractal
 from edgemat.data.occluders import recolour_skin
 from edgemat.data.procedural import limb_colour
-from edgemat.data.scene import Layer, Scene, lit
+from edgemat.data.scene import Layer, Patch, Scene, alpha_of, lit
 from edgemat.data.types import Occluder
 
 Matrix = npt.NDArray[np.float64]
@@ -18,41 +18,51 @@ Matrix = npt.NDArray[np.float64]
 _AT_MOUTH = frozenset({"cup", "microphone", "food", "phone"})
 
 
-def place(occluder: Occluder, rng: np.random.Generator, scene: Scene, level: Augmentation) -> Layer:
-    """Return an emoji occluder as a layer of the frame: recoloured, lit like the face, turned, sized and moved.
+def place(occluder: Occluder, rng: np.random.Generator, scene: Scene, level: Augmentation, margin: int) -> Patch:
+    """Put an emoji occluder into the frame: recoloured, lit like the face, turned, sized and moved.
 
     Args:
         occluder: What to place.
         rng: Source of randomness.
         scene: The face.
         level: The ranges.
+        margin: Transparent pixels to keep around it, where the frame has them.
     """
     rgba = occluder.rgba
-    if occluder.kind == "hand" and rng.random() < 0.9:
+    toneless = "-1f3f" not in occluder.id
+    if occluder.kind == "hand" and (toneless or rng.random() < 0.85):
         rgba = recolour_skin(rgba, limb_colour(rng, scene))
-    matrix = _matrix(occluder, rng, scene, level)
-    layer = warp_rgba(rgba, matrix, scene.size)
+    patch = warp_rgba(rgba, _matrix(occluder, rng, scene, level), scene.size, margin)
     gain = rng.uniform(0.65, 1.1) if occluder.kind != "hand" else rng.uniform(0.85, 1.08)
-    return _relit(layer, rng, float(gain), turn_hue=occluder.kind not in ("hand", "food", "plant"))
+    layer = _graded(patch.layer, rng, float(gain), turn_hue=occluder.kind not in ("hand", "food", "plant"))
+    return Patch(layer, patch.top, patch.left)
 
 
-def warp_rgba(rgba: npt.NDArray[np.uint8], matrix: Matrix, size: int) -> Layer:
+def warp_rgba(rgba: npt.NDArray[np.uint8], matrix: Matrix, size: int, margin: int = 0) -> Patch:
     """Move straight RGBA into a frame: premultiplied before any interpolation, so that no edge darkens.
 
     Args:
-        rgba: Straight RGBA, uint8, (H, W, 4).
+        rgba: Straight RGBA, uint8, (H, W, 4), with a transparent rim of a pixel.
         matrix: (2, 3), from the image's pixels to the frame's.
         size: Height and width of the frame, pixels.
+        margin: Transparent pixels to keep around it, where the frame has them.
     """
-    *colours, alpha = cv2.split(rgba.astype(np.float32) * np.float32(1 / 255))
-    source = np.asarray(cv2.merge([*(c * alpha for c in colours), alpha]), np.float32)
+    source = rgba.astype(np.float32) * np.float32(1 / 255)
+    alpha = alpha_of(source)
+    source = np.asarray(cv2.multiply(source, cv2.merge([alpha, alpha, alpha, np.ones_like(alpha)])), np.float32)
+    height, width = rgba.shape[:2]
+    corners = np.array([[0, 0, 1], [width - 1, 0, 1], [width - 1, height - 1, 1], [0, height - 1, 1]]) @ matrix.T
+    left, top = (int(v) for v in np.clip(np.floor(corners.min(axis=0)) - margin, 0, size - 1))
+    right, bottom = (int(v) for v in np.clip(np.ceil(corners.max(axis=0)) + margin, (left, top), size - 1))
+    matrix = matrix - np.array([[0, 0, left], [0, 0, top]])
     while np.hypot(matrix[0, 0], matrix[1, 0]) < 0.6 and min(source.shape[:2]) > 8:
         # Bilinear sampling would skip pixels: halve first, by areas. Pixel centres move by half a pixel.
         even = source[: source.shape[0] // 2 * 2, : source.shape[1] // 2 * 2]
         half = (even.shape[1] // 2, even.shape[0] // 2)
         source = np.asarray(cv2.resize(even, half, interpolation=cv2.INTER_AREA), np.float32)
         matrix = matrix @ np.array([[2.0, 0.0, 0.5], [0.0, 2.0, 0.5], [0.0, 0.0, 1.0]])
-    return np.asarray(cv2.warpAffine(source, matrix, (size, size), flags=cv2.INTER_LINEAR), np.float32)
+    box = (right - left + 1, bottom - top + 1)
+    return Patch(np.asarray(cv2.warpAffine(source, matrix, box), np.float32), top, left)
 
 
 def _matrix(occluder: Occluder, rng: np.random.Generator, scene: Scene, level: Augmentation) -> Matrix:
@@ -94,9 +104,10 @@ def _about(
     return np.concatenate([linear, (np.asarray(at, np.float64) - linear @ middle)[:, None]], axis=1)
 
 
-def _relit(layer: Layer, rng: np.random.Generator, gain: float, turn_hue: bool) -> Layer:
+def _graded(layer: Layer, rng: np.random.Generator, gain: float, turn_hue: bool) -> Layer:
     """Grade an occluder: overall gain, channel balance, and a faint texture against the emoji's plastic look."""
     if turn_hue and rng.random() < 0.6:
-        layer = np.asarray(cv2.merge([layer[..., c] for c in (*rng.permutation(3), 3)]), np.float32)
-    grain = 0.9 + 0.2 * fractal(rng, layer.shape[0], float(rng.uniform(0.3, 1.5)))
+        layer = np.ascontiguousarray(layer[..., [*rng.permutation(3), 3]])
+    height, width = layer.shape[:2]
+    grain = 0.9 + 0.2 * fractal(rng, max(height, width), float(rng.uniform(0.3, 1.5)))[:height, :width]
     return lit(layer, grain, gain * rng.uniform(0.93, 1.07, 3))

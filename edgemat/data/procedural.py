@@ -53,15 +53,15 @@ def hair(rng: np.random.Generator, scene: Scene) -> Layer:
     """
     canvas = Canvas(scene.size)
     base = _HAIR_COLOURS[rng.integers(len(_HAIR_COLOURS))] if rng.random() < 0.93 else random_colour(rng)
-    style = rng.choice(["fringe", "sides", "wisps", "sweep"], p=[0.3, 0.3, 0.2, 0.2])
-    locks = {"fringe": (5, 10), "sides": (3, 7), "wisps": (1, 5), "sweep": (3, 6)}[style]
+    style = str(rng.choice(["fringe", "sides", "wisps", "sweep"], p=[0.3, 0.3, 0.2, 0.2]))
+    fewest, most = {"fringe": (6, 11), "sides": (3, 7), "wisps": (1, 5), "sweep": (3, 6)}[style]
     side = rng.choice([-1.0, 1.0])
-    for _ in range(int(rng.integers(locks[0], locks[1] + 1))):
+    width = scene.height / 256 * rng.uniform(0.35, 1.0)
+    for _ in range(int(rng.integers(fewest, most + 1))):
         root, tip = _lock_ends(rng, style, side)
-        strands = int(rng.integers(3, 14) if style == "wisps" else rng.integers(14, 42))
+        strands = int(rng.integers(3, 14) if style == "wisps" else rng.integers(18, 55))
         curves = scene.at(_strands(rng, root, tip, strands, style))
         tone = base * rng.uniform(0.8, 1.2)
-        width = scene.height / 256 * rng.uniform(0.5, 1.3)
         for group in np.array_split(curves, 4):  # four shades a lock
             _draw_strands(canvas, group, tone * rng.lognormal(0.0, 0.28), width)
     sheen = 0.65 + 0.7 * fractal(rng, scene.size, 0.6)
@@ -84,7 +84,7 @@ def _lock_ends(rng: np.random.Generator, style: str, side: float) -> tuple[Point
 
 
 def _strands(rng: np.random.Generator, root: Points, tip: Points, count: int, style: str) -> Points:
-    """Draw the strands of a lock as cubic Beziers, (count, 20, 2): together at one end, loose at the other."""
+    """Draw the strands of a lock as cubic Beziers, (count, 14, 2): together at one end, loose at the other."""
     spread = np.array([rng.uniform(0.06, 0.22), rng.uniform(0.04, 0.14), rng.uniform(0.03, 0.12)])
     loose = rng.uniform(0.01, 0.16 if style != "wisps" else 0.3)
     along = tip - root
@@ -94,13 +94,13 @@ def _strands(rng: np.random.Generator, root: Points, tip: Points, count: int, st
     own = rng.normal(0, 1, (4, count, 2)).astype(np.float32)
     control = np.stack(
         [
-            root + lane * spread[0] * across / np.linalg.norm(across) + 0.02 * own[0],
+            root + lane * spread[0] * across / np.linalg.norm(across) + 0.07 * own[0],
             root + 0.35 * along + bend[0] * across + lane * spread[1] * 0.9 * across + 0.3 * loose * own[1],
             root + 0.7 * along + bend[1] * across + lane * spread[2] * 0.9 * across + 0.5 * loose * own[2],
             tip + lane * spread[2] * 0.4 * across + loose * own[3],
         ]
     )
-    t = np.linspace(0, 1, 20, dtype=np.float32)
+    t = np.linspace(0, 1, 14, dtype=np.float32)
     weights = np.stack([(1 - t) ** 3, 3 * t * (1 - t) ** 2, 3 * t**2 * (1 - t), t**3])
     curves = np.einsum("kt,kcd->ctd", weights, control)
     curl = rng.uniform(0, 0.05) if rng.random() < 0.5 else 0.0
@@ -111,7 +111,7 @@ def _strands(rng: np.random.Generator, root: Points, tip: Points, count: int, st
 
 def _draw_strands(canvas: Canvas, curves: Points, colour: npt.NDArray[np.float32], width: float) -> None:
     """Draw strands that taper to half a pixel."""
-    cut = 13
+    cut = 9
     canvas.lines(list(curves[:, :cut]), colour, width)
     canvas.lines(list(curves[:, cut - 1 :]), colour, 0.5 * width)
 
@@ -134,28 +134,37 @@ def fingers(rng: np.random.Generator, scene: Scene) -> Layer:
     ahead = (target - palm) / max(float(np.linalg.norm(target - palm)), 1e-3)
     across = np.array([-ahead[1], ahead[0]], np.float32)
     count = int(rng.integers(1, 5))
-    _limb(canvas, [palm - ahead * 3 * scene.height, palm - ahead * thick], skin * 0.93, thick * count * 0.95 + thick)
+    arm = np.stack([palm - ahead * 3 * scene.height, palm - ahead * thick])
     fan = rng.uniform(0.0, 0.16)
-    for i in rng.permutation(count):
+    chains = []
+    for i in range(count):
         lane = i - (count - 1) / 2
-        base = palm + across * lane * thick * 1.0 - ahead * thick * 1.2
+        base = palm + across * lane * thick * 1.04 - ahead * thick * 1.2
         way = ahead + across * (lane * fan + rng.normal(0, 0.05))
         length = reach * (1.0 - 0.12 * abs(lane - 0.3)) * rng.uniform(0.85, 1.1)
         bend = across * length * rng.normal(0, 0.12)
-        joints = [base, base + way * length * 0.55 + bend, base + way * length + 0.6 * bend]
-        _limb(canvas, joints, skin * rng.uniform(0.94, 1.05), thick)
-        if rng.random() < 0.7:
-            _nail(canvas, joints[1], joints[2], thick, skin)
+        chains.append(np.stack([base, base + way * length * 0.55 + bend, base + way * length + 0.6 * bend]))
+    _limbs(canvas, arm, chains, skin, thick, thick * count * 0.95 + thick)
+    if rng.random() < 0.7:
+        for chain in chains:
+            _nail(canvas, chain[1], chain[2], thick, skin)
     layer = canvas.layer()
     texture_gain = 0.94 + 0.12 * fractal(rng, scene.size, 1.5)
     return lit(_smooth_inside(layer, 0.12 * thick), texture_gain)
 
 
-def _limb(canvas: Canvas, joints: list[Points], colour: npt.NDArray[np.float32], thick: float) -> None:
-    """Draw a chain of capsules, dark at the rim and light along the axis."""
-    curve = np.stack(joints)
-    for share, gain in ((1.0, 0.62), (0.93, 0.78), (0.8, 0.9), (0.6, 1.0), (0.35, 1.06)):
-        canvas.lines([curve], colour * gain * np.array([1.0, 0.97 * gain**0.15, 0.95 * gain**0.25]), thick * share)
+def _limbs(
+    canvas: Canvas, arm: Points, chains: list[Points], colour: npt.NDArray[np.float32], thick: float, broad: float
+) -> None:
+    """Draw an arm and fingers as capsules, dark at the rim and light along the axis.
+
+    All shapes are drawn shade by shade, not one after the other: so the fingers grow out of the hand, with dark
+    creases only where they lie side by side.
+    """
+    for share, gain in ((1.0, 0.6), (0.93, 0.76), (0.82, 0.88), (0.65, 0.97), (0.4, 1.04)):
+        shade = colour * gain * np.array([1.0, gain**0.15, gain**0.25])  # shadows of skin are warm
+        canvas.lines([arm], shade, broad - (1 - share) * 1.2 * thick)
+        canvas.lines(chains, shade, thick * share)
 
 
 def _nail(canvas: Canvas, before: Points, tip: Points, thick: float, skin: npt.NDArray[np.float32]) -> None:

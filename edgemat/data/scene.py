@@ -77,6 +77,33 @@ class Scene:
         return np.asarray(np.asarray(uv, np.float32) @ self.axes + self.centre, np.float32)
 
 
+@dataclass(frozen=True, eq=False)
+class Patch:
+    """A layer that covers a part of the frame only; elsewhere it is transparent.
+
+    Attributes:
+        layer: The layer, (h, w, 4).
+        top: First row of the frame that it covers.
+        left: First column.
+    """
+
+    layer: Layer
+    top: int = 0
+    left: int = 0
+
+    def cut(self, image: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Return the view of an image or a map that the patch covers."""
+        height, width = self.layer.shape[:2]
+        return image[self.top : self.top + height, self.left : self.left + width]
+
+    def trimmed(self, margin: int) -> Patch:
+        """Return the patch cut to what is visible and ``margin`` pixels around it."""
+        x, y, width, height = cv2.boundingRect((alpha_of(self.layer) > 0).astype(np.uint8))
+        top, left = max(0, y - margin), max(0, x - margin)
+        cut = self.layer[top : y + height + margin, left : x + width + margin]
+        return Patch(np.ascontiguousarray(cut), self.top + top, self.left + left)
+
+
 class Canvas:
     """Draws opaque antialiased shapes; later ones cover earlier ones exactly as `over` does."""
 
@@ -166,10 +193,10 @@ def lit(layer: Layer, gain: Map, balance: npt.ArrayLike = (1.0, 1.0, 1.0)) -> La
         gain: Factor per pixel, float32, (H, W).
         balance: Factor per channel, (3,).
     """
-    *colours, alpha = cv2.split(layer)
     gain = np.asarray(gain, np.float32)
-    shades = zip(colours, np.asarray(balance, np.float32), strict=True)
-    return np.asarray(cv2.merge([*(cv2.min(c * (gain * b), alpha) for c, b in shades), alpha]), np.float32)
+    factors = cv2.merge([*(gain * b for b in np.asarray(balance, np.float32)), np.ones_like(gain)])
+    limit = cv2.merge([alpha_of(layer)] * 4)
+    return np.asarray(cv2.min(cv2.multiply(layer, factors), limit), np.float32)
 
 
 def tinted(alpha: Map, colour: npt.NDArray[np.float32]) -> Layer:
@@ -181,5 +208,7 @@ def tinted(alpha: Map, colour: npt.NDArray[np.float32]) -> Layer:
     """
     bounded = np.asarray(np.clip(colour, 0, 255) / 255, np.float32)
     alpha = np.asarray(alpha, np.float32)
-    channels = cv2.split(bounded) if colour.ndim == 3 else bounded
-    return np.asarray(cv2.merge([*(alpha * c for c in channels), alpha]), np.float32)
+    if colour.ndim == 1:
+        return np.asarray(cv2.merge([*(alpha * c for c in bounded), alpha]), np.float32)
+    rgba = np.asarray(cv2.cvtColor(bounded, cv2.COLOR_RGB2RGBA), np.float32)  # with an alpha of 1
+    return times(rgba, alpha)
