@@ -75,7 +75,9 @@ def _precision(package: Package, precision: str) -> list[str]:
             stored[weight.dtype.name] += 1
     for name, value in package.constants.items():
         if isinstance(value, np.ndarray) and value.dtype.kind == "f" and not np.isfinite(value).all():
-            found.append(f"constant {name!r} holds values that are not finite; use --precision fp32 or mend the weights")
+            found.append(
+                f"constant {name!r} holds values that are not finite; use --precision fp32 or mend the weights"
+            )
     for what, counts in (("operations", computed), ("weights", stored)):
         if set(counts) != {wanted}:
             listing = ", ".join(f"{count} in {dtype}" for dtype, count in sorted(counts.items())) or "none"

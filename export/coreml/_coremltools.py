@@ -27,7 +27,7 @@ class _DropImportNoise(logging.Filter):
         return _IMPORT_NOISE.search(record.getMessage()) is None
 
 
-def load(name: str = "coremltools") -> Any:  # noqa: ANN401  (coremltools carries no types)
+def load(name: str = "coremltools") -> Any:
     """Import coremltools or one of its modules, some seconds the first time.
 
     Args:

@@ -143,7 +143,7 @@ def read(path: Path) -> Package:
         raise InputError(f"{path}: damaged Core ML package ({error}); export it again") from error
 
 
-def _package(path: Path, spec: Any, reader: _Reader) -> Package:  # noqa: ANN401  (protobuf message)
+def _package(path: Path, spec: Any, reader: _Reader) -> Package:
     function = spec.mlProgram.functions["main"]
     block = function.block_specializations[function.opset]
     constants: dict[str, Value] = {}
@@ -153,7 +153,9 @@ def _package(path: Path, spec: Any, reader: _Reader) -> Package:  # noqa: ANN401
         if op.type == "const":
             constants[output.name] = reader.value(op.attributes["val"])
         else:
-            inputs = {key: tuple(_argument(reader, constants, b) for b in arg.arguments) for key, arg in op.inputs.items()}
+            inputs = {
+                key: tuple(_argument(reader, constants, b) for b in arg.arguments) for key, arg in op.inputs.items()
+            }
             operations.append(Operation(op.type, output, inputs))
     meta = spec.description.metadata
     return Package(
@@ -175,19 +177,19 @@ def _package(path: Path, spec: Any, reader: _Reader) -> Package:  # noqa: ANN401
     )
 
 
-def _tensor(value: Any) -> Tensor:  # noqa: ANN401  (protobuf message)
+def _tensor(value: Any) -> Tensor:
     kind = value.type.tensorType
     dtype = "str" if kind.dataType == _STRING else np.dtype(_DTYPES[kind.dataType]).name
     return Tensor(value.name, dtype, tuple(d.constant.size for d in kind.dimensions))
 
 
-def _argument(reader: _Reader, constants: Mapping[str, Value], binding: Any) -> Value | Tensor:  # noqa: ANN401
+def _argument(reader: _Reader, constants: Mapping[str, Value], binding: Any) -> Value | Tensor:
     if binding.WhichOneof("binding") == "value":
         return reader.value(binding.value)
     return constants.get(binding.name, Tensor(binding.name, "", ()))
 
 
-def _feature(feature: Any) -> Feature:  # noqa: ANN401  (protobuf message)
+def _feature(feature: Any) -> Feature:
     kind = feature.type.WhichOneof("Type")
     if kind == "imageType":
         image = feature.type.imageType
@@ -207,7 +209,7 @@ class _Reader:
         self._root = root
         self._blobs: dict[Path, bytes] = {}
 
-    def value(self, value: Any) -> Value:  # noqa: ANN401  (protobuf message)
+    def value(self, value: Any) -> Value:
         """Return one MIL value."""
         kind = value.type.tensorType
         shape = tuple(d.constant.size for d in kind.dimensions)

@@ -1,32 +1,20 @@
-"""Translate the ONNX trunk to Core ML's MIL, one ONNX operator a function, or refuse it naming every node.
-
-Nothing is approximated: an attribute without an exact counterpart is refused, and the shape of every translated tensor is
-compared with the one that ONNX infers.
-"""
+"""Translate the ONNX trunk to Core ML's MIL, or refuse it naming every node that stands in the way."""
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import onnx
-from onnx import numpy_helper
 
 from edgemat.errors import InputError, UnsupportedOpError
+from edgemat.export import _graph
 from edgemat.export.coreml import _coremltools
-
-Var = Any  # a coremltools MIL variable; coremltools carries no types
-Array = npt.NDArray[Any]
-Shape = tuple[int, ...]
-
-
-class Refusal(Exception):
-    """Why one node cannot be translated exactly; all of them are collected into one error."""
+from edgemat.export.coreml._onnx_ops import TABLE, Array, Node, RefusalError, Shape
 
 
 @dataclass
@@ -42,81 +30,6 @@ class Program:
     renamed: dict[str, str]
 
 
-@dataclass
-class Node:
-    """One ONNX node with what its translation needs.
-
-    Attributes:
-        mb: coremltools' MIL builder.
-        name: The MIL name for the tensor that the node makes.
-        attributes: ONNX attributes, as `onnx.helper.get_attribute_value` gives them.
-        values: The inputs, None where an optional one is left out: MIL variables or constant arrays.
-        shapes: The inputs' shapes, aligned with `values`.
-        out_shape: The output's shape as ONNX infers it.
-        const_names: MIL names for those inputs that are constants, aligned with `values`.
-        const_vars: The constants that have become MIL variables so far, shared by all nodes.
-    """
-
-    mb: Any
-    name: str
-    attributes: Mapping[str, Any]
-    values: Sequence[Var | Array | None]
-    shapes: Sequence[Shape]
-    out_shape: Shape
-    const_names: Sequence[str]
-    const_vars: dict[str, Var]
-
-    def attr(self, name: str, default: Any) -> Any:  # noqa: ANN401  (ONNX attributes have any type)
-        """Return an attribute or ONNX's default for it."""
-        value = self.attributes.get(name, default)
-        return value.decode() if isinstance(value, bytes) else value
-
-    def require(self, name: str, allowed: Sequence[Any]) -> None:
-        """Refuse an attribute whose value is none of ``allowed``; the first is ONNX's default."""
-        value = self.attr(name, allowed[0])
-        if value not in allowed:
-            raise Refusal(f"{name}={value!r}, supported: {', '.join(repr(a) for a in allowed)}")
-
-    def const(self, index: int, what: str) -> Array | None:
-        """Return a constant input, None where it is left out; refuse one that is computed."""
-        value = self.values[index] if index < len(self.values) else None
-        if value is not None and not isinstance(value, np.ndarray):
-            raise Refusal(f"{what} is computed in the graph, supported: a constant")
-        return value
-
-    def var(self, index: int) -> Var:
-        """Return an input as a MIL variable; a constant becomes one under its own name."""
-        value = self.values[index]
-        if value is None:
-            raise Refusal(f"input {index} is missing")
-        if not isinstance(value, np.ndarray):
-            return value
-        if value.dtype != np.float32:
-            raise Refusal(f"constant input {index} is {value.dtype}, supported: float32")
-        name = self.const_names[index]
-        if name not in self.const_vars:
-            self.const_vars[name] = self.mb.const(val=value, name=name)
-        return self.const_vars[name]
-
-    def optional(self, index: int, what: str) -> Var | None:
-        """Return a constant input as a MIL variable, None where it is left out."""
-        return None if self.const(index, what) is None else self.var(index)
-
-
-Translation = Callable[[Node], Var]
-_TABLE: dict[str, Translation] = {}
-
-
-def _op(name: str) -> Callable[[Translation], Translation]:
-    """Register the translation of one ONNX operator."""
-
-    def register(function: Translation) -> Translation:
-        _TABLE[name] = function
-        return function
-
-    return register
-
-
 def supported_ops() -> tuple[str, ...]:
     """Return the ONNX operators that can be translated, sorted.
 
@@ -124,269 +37,16 @@ def supported_ops() -> tuple[str, ...]:
         >>> "Conv" in supported_ops()
         True
     """
-    return tuple(sorted([*_TABLE, "Constant"]))
-
-
-def _spatial(node: Node) -> None:
-    """Refuse anything but (N, C, H, W)."""
-    if len(node.shapes[0]) != 4:
-        raise Refusal(f"input has shape {node.shapes[0]}, supported: four dimensions")
-
-
-def _pads(node: Node) -> list[int]:
-    """Return ONNX's (top, left, bottom, right) in MIL's order: top, bottom, left, right."""
-    node.require("auto_pad", ("NOTSET", "VALID"))
-    top, left, bottom, right = (0, 0, 0, 0) if node.attr("auto_pad", "NOTSET") == "VALID" else node.attr("pads", (0,) * 4)
-    if min(top, left, bottom, right) < 0:
-        raise Refusal(f"pads={[top, left, bottom, right]}, supported: none negative")
-    return [int(p) for p in (top, bottom, left, right)]
-
-
-def _convolution(node: Node) -> dict[str, Any]:
-    """Return the arguments that both convolutions share."""
-    _spatial(node)
-    weight = node.const(1, "weight")
-    if weight is None:
-        raise Refusal("weight is missing")
-    return {
-        "x": node.var(0),
-        "weight": node.var(1),
-        "bias": node.optional(2, "bias"),
-        "pad_type": "custom",
-        "pad": _pads(node),
-        "strides": [int(s) for s in node.attr("strides", (1, 1))],
-        "dilations": [int(d) for d in node.attr("dilations", (1, 1))],
-        "groups": int(node.attr("group", 1)),
-        "name": node.name,
-    }
-
-
-@_op("Conv")
-def _conv(node: Node) -> Var:
-    return node.mb.conv(**_without_none(_convolution(node)))
-
-
-@_op("ConvTranspose")
-def _conv_transpose(node: Node) -> Var:
-    arguments = _convolution(node)
-    if "output_shape" in node.attributes:
-        raise Refusal("output_shape is given, supported: pads and output_padding")
-    extra = node.attr("output_padding", (0, 0))
-    top, bottom, left, right = arguments["pad"]
-    bottom, right = bottom - int(extra[0]), right - int(extra[1])  # what output_padding adds, the pad no longer crops
-    if bottom < 0 or right < 0:
-        raise Refusal(f"output_padding={list(extra)} exceeds the end pads, supported: at most the end pads")
-    return node.mb.conv_transpose(**_without_none(arguments | {"pad": [top, bottom, left, right]}))
-
-
-def _without_none(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Drop what is left out: MIL's builder takes no None."""
-    return {key: value for key, value in arguments.items() if value is not None}
-
-
-@_op("Relu")
-def _relu(node: Node) -> Var:
-    return node.mb.relu(x=node.var(0), name=node.name)
-
-
-@_op("Sigmoid")
-def _sigmoid(node: Node) -> Var:
-    return node.mb.sigmoid(x=node.var(0), name=node.name)
-
-
-@_op("Identity")
-def _identity(node: Node) -> Var:
-    return node.mb.identity(x=node.var(0), name=node.name)
-
-
-@_op("Clip")
-def _clip(node: Node) -> Var:
-    low, high = node.const(1, "min"), node.const(2, "max")
-    if low is None or high is None:
-        raise Refusal("only one end is given, supported: both min and max (a Relu for min=0 alone)")
-    if (float(low), float(high)) == (0.0, 6.0):
-        return node.mb.relu6(x=node.var(0), name=node.name)
-    return node.mb.clip(x=node.var(0), alpha=float(low), beta=float(high), name=node.name)
-
-
-@_op("Add")
-def _add(node: Node) -> Var:
-    return node.mb.add(x=node.var(0), y=node.var(1), name=node.name)
-
-
-@_op("Sub")
-def _sub(node: Node) -> Var:
-    return node.mb.sub(x=node.var(0), y=node.var(1), name=node.name)
-
-
-@_op("Mul")
-def _mul(node: Node) -> Var:
-    return node.mb.mul(x=node.var(0), y=node.var(1), name=node.name)
-
-
-@_op("Div")
-def _div(node: Node) -> Var:
-    return node.mb.real_div(x=node.var(0), y=node.var(1), name=node.name)
-
-
-@_op("Concat")
-def _concat(node: Node) -> Var:
-    values = [node.var(i) for i in range(len(node.values))]
-    return node.mb.concat(values=values, axis=int(node.attr("axis", 1)), name=node.name)
-
-
-@_op("Resize")
-def _resize(node: Node) -> Var:
-    _spatial(node)
-    node.require("antialias", (0,))
-    node.require("exclude_outside", (0,))
-    node.require("keep_aspect_ratio_policy", ("stretch",))
-    node.require("mode", ("linear", "nearest"))
-    if "axes" in node.attributes:
-        raise Refusal("axes are given, supported: scales or sizes for all four dimensions")
-    scales = node.const(2, "scales")
-    _ = node.const(3, "sizes")
-    size, goal = node.shapes[0], node.out_shape
-    if size[:2] != goal[:2]:
-        raise Refusal(f"resizes batch or channels, {size} to {goal}; supported: height and width")
-    real = np.array(goal) / np.array(size)
-    if scales is not None and scales.size and not np.allclose(scales, real, rtol=1e-6, atol=0):
-        raise Refusal(f"scales {scales.tolist()} do not divide {size} to {goal} exactly, supported: exact scales")
-    return _resize_linear(node) if node.attr("mode", "nearest") == "linear" else _resize_nearest(node)
-
-
-def _resize_linear(node: Node) -> Var:
-    """Interpolate: ``upsample_bilinear`` for whole factors, ``resize_bilinear`` with the same grid for others."""
-    mode = node.attr("coordinate_transformation_mode", "half_pixel")
-    node.require("coordinate_transformation_mode", ("half_pixel", "pytorch_half_pixel", "align_corners"))
-    (height, width), (rows, columns) = node.shapes[0][2:], node.out_shape[2:]
-    if min(rows, columns) == 1 and mode != "half_pixel":
-        raise Refusal(f"{mode} to a single row or column, supported: at least two")
-    corners = mode == "align_corners"
-    if rows % height == 0 and columns % width == 0:
-        return node.mb.upsample_bilinear(
-            x=node.var(0),
-            scale_factor_height=float(rows // height),
-            scale_factor_width=float(columns // width),
-            align_corners=corners,
-            half_pixel_centers=not corners,
-            name=node.name,
-        )
-    return node.mb.resize_bilinear(
-        x=node.var(0),
-        target_size_height=rows,
-        target_size_width=columns,
-        sampling_mode="STRICT_ALIGN_CORNERS" if corners else "UNALIGN_CORNERS",
-        name=node.name,
-    )
-
-
-def _resize_nearest(node: Node) -> Var:
-    """Repeat pixels: accepted where ONNX's own rule picks pixel ``i // factor`` for every output pixel ``i``."""
-    factors = []
-    for size, goal in zip(node.shapes[0][2:], node.out_shape[2:], strict=True):
-        if goal % size or not np.array_equal(_nearest_source(node, size, goal), np.arange(goal) // (goal // size)):
-            mode, rounding = node.attr("coordinate_transformation_mode", "half_pixel"), node.attr("nearest_mode", "")
-            raise Refusal(f"nearest {size} to {goal} with {mode}/{rounding}, supported: whole factors that repeat pixels")
-        factors.append(goal // size)
-    return node.mb.upsample_nearest_neighbor(
-        x=node.var(0), scale_factor_height=factors[0], scale_factor_width=factors[1], name=node.name
-    )
-
-
-def _nearest_source(node: Node, size: int, goal: int) -> npt.NDArray[np.int64]:
-    """Return the input index of every output index, as the ONNX operator's text defines it."""
-    node.require("coordinate_transformation_mode", ("half_pixel", "pytorch_half_pixel", "asymmetric"))
-    node.require("nearest_mode", ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil"))
-    index = np.arange(goal, dtype=np.float64) * size / goal
-    if node.attr("coordinate_transformation_mode", "half_pixel") != "asymmetric":
-        index += 0.5 * size / goal - 0.5
-    rounding: dict[str, Callable[[Array], Array]] = {
-        "floor": np.floor,
-        "ceil": np.ceil,
-        "round_prefer_floor": lambda x: np.ceil(x - 0.5),
-        "round_prefer_ceil": lambda x: np.floor(x + 0.5),
-    }
-    rounded = rounding[node.attr("nearest_mode", "round_prefer_floor")](index)
-    return np.clip(rounded, 0, size - 1).astype(np.int64)
-
-
-@_op("DepthToSpace")
-def _depth_to_space(node: Node) -> Var:
-    node.require("mode", ("DCR", "CRD"))
-    block = int(node.attr("blocksize", 0))
-    if node.attr("mode", "DCR") == "CRD":  # a channel's block lies together, as PyTorch's PixelShuffle has it
-        return node.mb.pixel_shuffle(x=node.var(0), upscale_factor=block, name=node.name)
-    return node.mb.depth_to_space(x=node.var(0), block_size=block, name=node.name)
-
-
-@_op("SpaceToDepth")
-def _space_to_depth(node: Node) -> Var:
-    return node.mb.space_to_depth(x=node.var(0), block_size=int(node.attr("blocksize", 0)), name=node.name)
-
-
-def _pool(node: Node) -> dict[str, Any]:
-    """Return the arguments that both poolings share."""
-    _spatial(node)
-    node.require("dilations", ([1, 1],))
-    kernel, strides = node.attr("kernel_shape", ()), node.attr("strides", (1, 1))
-    pad = _pads(node)
-    steps = [(n + pad[2 * i] + pad[2 * i + 1] - kernel[i]) % strides[i] for i, n in enumerate(node.shapes[0][2:])]
-    if node.attr("ceil_mode", 0) and any(steps):
-        raise Refusal("ceil_mode=1 with windows that overhang, supported: ceil_mode=0")
-    return {
-        "x": node.var(0),
-        "kernel_sizes": [int(k) for k in kernel],
-        "strides": [int(s) for s in strides],
-        "pad_type": "custom",
-        "pad": pad,
-        "name": node.name,
-    }
-
-
-@_op("MaxPool")
-def _max_pool(node: Node) -> Var:
-    node.require("storage_order", (0,))
-    return node.mb.max_pool(**_pool(node))
-
-
-@_op("AveragePool")
-def _average_pool(node: Node) -> Var:
-    exclude = not node.attr("count_include_pad", 0)
-    return node.mb.avg_pool(**_pool(node), exclude_padding_from_average=exclude)
-
-
-@_op("GlobalAveragePool")
-def _global_average_pool(node: Node) -> Var:
-    _spatial(node)
-    return node.mb.reduce_mean(x=node.var(0), axes=[2, 3], keep_dims=True, name=node.name)
-
-
-@_op("Pad")
-def _pad(node: Node) -> Var:
-    _spatial(node)
-    node.require("mode", ("constant",))
-    pads, fill, axes = node.const(1, "pads"), node.const(2, "value"), node.const(3, "axes")
-    if axes is not None:
-        raise Refusal("axes are given, supported: pads for all four dimensions")
-    if pads is None or pads.min() < 0 or pads[[0, 1, 4, 5]].any():
-        raise Refusal(f"pads={None if pads is None else pads.tolist()}, supported: height and width, none negative")
-    amounts = [int(p) for p in pads.reshape(2, 4).T.reshape(-1)]
-    value = 0.0 if fill is None else float(fill)
-    return node.mb.pad(x=node.var(0), pad=amounts, mode="constant", constant_val=value, name=node.name)
+    return tuple(sorted([*TABLE, "Constant"]))
 
 
 def read(path: Path) -> onnx.ModelProto:
     """Read an ONNX file and infer its shapes.
 
     Raises:
-        InputError: The file is no ONNX model, or its input has no fixed shape.
+        InputError: The file is not a whole ONNX model, or its input has no fixed shape.
     """
-    try:
-        model = onnx.shape_inference.infer_shapes(onnx.load(str(path)), data_prop=True)
-    except Exception as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(f"{path}: not a usable ONNX model ({first}); export it again") from error
+    model = onnx.shape_inference.infer_shapes(_graph.read(path), data_prop=True)
     for value in model.graph.input:
         if not all(d.dim_value for d in value.type.tensor_type.shape.dim):
             raise InputError(f"{path}: input {value.name!r} has no fixed shape; export it for one size")
@@ -395,10 +55,10 @@ def read(path: Path) -> onnx.ModelProto:
 
 def constants(model: onnx.ModelProto) -> dict[str, Array]:
     """Return all constant tensors of a graph: initializers and Constant nodes."""
-    found = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+    found = {t.name: onnx.numpy_helper.to_array(t) for t in model.graph.initializer}
     for node in model.graph.node:
         if node.op_type == "Constant" and node.attribute[0].name == "value":
-            found[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
+            found[node.output[0]] = onnx.numpy_helper.to_array(node.attribute[0].t)
     return found
 
 
@@ -456,38 +116,39 @@ class _State:
             base = re.sub(r"\W", "_", name, flags=re.ASCII)
             base = f"_{base}" if base[:1].isdigit() else base
             taken = set(self.names.values())
-            self.names[name] = next(n for n in (base, *(f"{base}_{i}" for i in range(2, 10**6))) if n not in taken)
+            numbered = (f"{base}_{i}" for i in itertools.count(2))
+            self.names[name] = base if base not in taken else next(n for n in numbered if n not in taken)
         return self.names[name]
 
 
-def _translate_node(state: _State, mb: Any, index: int, node: onnx.NodeProto) -> None:  # noqa: ANN401
+def _translate_node(state: _State, mb: Any, index: int, node: onnx.NodeProto) -> None:
     """Translate one node, or note why not and go on, so that all refusals are known at once."""
     output = node.output[0]
     if output in state.values:
         return  # a Constant
     title = f"{node.name or f'node {index}'} ({node.op_type})"
     try:
-        translation = None if node.domain not in ("", "ai.onnx") else _TABLE.get(node.op_type)
+        translation = None if node.domain not in ("", "ai.onnx") else TABLE.get(node.op_type)
         if translation is None:
-            raise Refusal("no translation of this operator")
+            raise RefusalError("no translation of this operator")
         if any(name for name in node.output[1:]):
-            raise Refusal(f"has {len(node.output)} outputs, supported: the first alone")
+            raise RefusalError(f"has {len(node.output)} outputs, supported: the first alone")
         if any(name and name not in state.values for name in node.input):
             return  # fed by a refused node whose shape is unknown
         if output not in state.shapes:
-            raise Refusal("the shape of its output cannot be inferred")
+            raise RefusalError("the shape of its output cannot be inferred")
         made = translation(_node(state, mb, node))
         if tuple(made.shape) != state.shapes[output]:
-            raise Refusal(f"MIL makes shape {tuple(made.shape)}, ONNX {state.shapes[output]}")
+            raise RefusalError(f"MIL makes shape {tuple(made.shape)}, ONNX {state.shapes[output]}")
         state.values[output] = made
         state.made.add(output)
-    except Refusal as reason:
+    except RefusalError as reason:
         state.refused.append(f"{title}: {reason}")
         if output in state.shapes:  # stand in for it, so that the nodes after it are judged too
             state.values[output] = mb.fill(shape=list(state.shapes[output]), value=0.0)
 
 
-def _node(state: _State, mb: Any, node: onnx.NodeProto) -> Node:  # noqa: ANN401
+def _node(state: _State, mb: Any, node: onnx.NodeProto) -> Node:
     """Gather what a translation needs."""
     return Node(
         mb=mb,
@@ -505,4 +166,6 @@ def _refusals(path: Path, refused: Sequence[str]) -> str:
     """Word the error that lists all refused nodes."""
     listing = "\n".join(f"  {line}" for line in refused)
     count = f"{len(refused)} node{'s' if len(refused) > 1 else ''}"
-    return f"{path}: {count} cannot be translated to Core ML exactly:\n{listing}\nSupported: {', '.join(supported_ops())}"
+    return (
+        f"{path}: {count} cannot be translated to Core ML exactly:\n{listing}\nSupported: {', '.join(supported_ops())}"
+    )

@@ -1,4 +1,4 @@
-"""Write a translated trunk as a Core ML package: image in, alpha out, everything described, the same bytes every time."""
+"""Write a translated trunk as a Core ML package: image in, alpha out, all described, the same bytes every time."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _refuse_fp16_overflow(path: Path) -> None:
         )
 
 
-def _build(trunk: Trunk, precision: str, program: _translate.Program) -> Any:  # noqa: ANN401  (coremltools model)
+def _build(trunk: Trunk, precision: str, program: _translate.Program) -> Any:
     """Run coremltools' passes and make the model."""
     ct = _coremltools.load()
     half = precision == "fp16"
@@ -81,7 +81,7 @@ def _build(trunk: Trunk, precision: str, program: _translate.Program) -> Any:  #
     )
 
 
-def _describe(model: Any, trunk: Trunk, precision: str, program: _translate.Program) -> None:  # noqa: ANN401
+def _describe(model: Any, trunk: Trunk, precision: str, program: _translate.Program) -> None:
     """Fill in what Xcode and the app team read."""
     info, size = trunk.info, f"{trunk.width}x{trunk.height}"
     model.author, model.license, model.version = info.author, info.license, info.version
