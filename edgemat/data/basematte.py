@@ -6,7 +6,10 @@ learns these labels and consistency beats detail:
 - Inside the mesh's face oval, and above it the forehead up to the hairline (a bald head stops at a set height).
 - Eyes, brows, nostrils, mouth, teeth, beard and shadows are skin. Ears and neck are not.
 - Hair across the face, hats and sunglasses are not skin. The frames of ordinary glasses are too thin to label well
-  and are closed over; :attr:`Matte.flaw` tells such faces apart, so that training can leave them out.
+  and are closed over.
+
+:attr:`Matte.flaw` states by fixed measures which mattes should not teach: clearly visible glasses, a lower face that
+the gate took for something else by more than an eighth, or a ragged one, as deep side shadow makes it.
 
 The colour gate is GrabCut (Rother, Kolmogorov and Blake, ACM TOG 23(3), 2004, as in OpenCV) in LAB, with skin colours
 taken from this image's cheeks and the features painted over first, so that brows do not teach it that hair is skin.
@@ -24,12 +27,14 @@ Bool = npt.NDArray[np.bool_]
 Float = npt.NDArray[np.float32]
 Image = npt.NDArray[np.uint8]
 
-VERSION = 1
+VERSION = 2
 """Raised whenever the same image would get another matte, so that prepared faces are made anew."""
 
 # Rings of mesh points (the mesh's own fixed numbering).
-OVAL = (10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377)
-OVAL += (152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109)
+OVAL = (
+    *(10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377),
+    *(152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109),
+)
 _EYES = (
     (33, 246, 161, 160, 159, 158, 157, 173, 133, 155, 154, 153, 145, 144, 163, 7),
     (263, 466, 388, 387, 386, 385, 384, 398, 362, 382, 381, 380, 374, 373, 390, 249),
@@ -42,6 +47,7 @@ _CHEEKS = (
     (50, 205, 206, 203, 129, 47, 100, 101, 118, 117),
     (280, 425, 426, 423, 358, 277, 329, 330, 347, 346),
 )
+_LOW_CHEEKS = ((205, 36, 203, 206, 207, 187), (425, 266, 423, 426, 427, 411))
 _CHIN = (57, 43, 106, 182, 83, 18, 313, 406, 335, 273, 287, 432, 394, 369, 396, 175, 171, 140, 169, 212)
 _BRIDGE = (9, 193, 122, 6, 351, 417)
 _CHEEKBONES = (234, 454)  # the oval's widest points
@@ -52,9 +58,10 @@ _FOREHEAD = 0.28  # how far above the oval skin may reach, in face heights
 _LEAST_HOLE = 0.02  # of the oval; a smaller hole is a shadow or a spot of shine
 _LEAST_PIECE = 0.08  # of the oval
 _BEARD = 0.3  # share of the chin that is not skin-coloured
-_SUNGLASSES = 0.4  # share of the skin under the eyes that is hidden
-_GLASSES = 0.05
-_MOST_LOSS = 0.15  # share of the oval below the cheekbones
+_SUNGLASSES = 0.55  # lightness under the eyes over that of the cheeks
+_GLASSES = 0.05  # share of the skin under the eyes that is hidden
+_MOST_LOSS = 0.12  # share of the oval below the eyes
+_MOST_HOLLOW = 0.03  # share of its convex outline
 
 
 class Matte(NamedTuple):
@@ -79,10 +86,12 @@ class _Geometry:
         features: Eyes, brows, lips and nose tip with a margin; painted over before colours are looked at.
         under_eyes: About the lower lids and the bridge of the nose, where only glasses hide skin.
         cheeks: Where skin colour is taken from.
+        low_cheeks: The part of them beside the nose and mouth, which sunglasses leave free.
         core: The middle of the face between eyes and nose base, which no hair reaches.
         middle: Nose and mouth.
         lower: Below the nose.
         chin: Between lower lip and chin, where a beard shows.
+        below_eyes: The half plane below the eyes' middle.
         below_cheekbones: The half plane of ears, neck and clothes.
         scale: Face height over the height that radii are stated at.
     """
@@ -92,10 +101,12 @@ class _Geometry:
     features: Bool
     under_eyes: Bool
     cheeks: Bool
+    low_cheeks: Bool
     core: Bool
     middle: Bool
     lower: Bool
     chin: Bool
+    below_eyes: Bool
     below_cheekbones: Bool
     scale: float
 
@@ -111,16 +122,15 @@ def base_matte(image: Image, landmarks: Float) -> Matte:
         A matte of one piece without specks, its edge 1 to 3 pixels wide at a face height of 150; and its flaw.
     """
     face = _geometry(landmarks, image.shape[:2])
-    gated = _gate(image, face) & face.reach
-    glasses = float(np.mean(~gated[face.under_eyes]))
-    skin = gated.copy()
+    sunglasses = _wears_sunglasses(image, face)
+    gated = _gate(image, face, sunglasses) & face.reach
+    skin = gated | (face.middle & face.lower)
     if np.mean(~gated[face.chin]) > _BEARD:
         skin |= face.oval & face.lower
-    if glasses < _SUNGLASSES:
+    if not sunglasses:
         skin |= face.features & face.oval
-    skin |= face.middle & face.lower
     skin = _clean(skin, face)
-    return Matte(_soften(skin, face.scale), _flaw(skin, face, glasses))
+    return Matte(_soften(skin, face.scale), _flaw(skin, gated, face))
 
 
 def _geometry(points: Float, shape: tuple[int, ...]) -> _Geometry:
@@ -152,23 +162,35 @@ def _geometry(points: Float, shape: tuple[int, ...]) -> _Geometry:
         reach=_polygon(_convex(raised), shape),
         features=features,
         under_eyes=((area(_EYES, 14) & ~area(_EYES, 4) & (above < eyes)) | area((_BRIDGE,), 0)) & inner,
-        cheeks=area(_CHEEKS, 0) & ~features,
+        cheeks=area(_CHEEKS + _LOW_CHEEKS, 0) & ~features,
+        low_cheeks=area(_LOW_CHEEKS, 0),
         core=inner & (above > nose) & (above < eyes) & ~features,
         middle=area((_LIPS,), 4) | area((_NOSE_TIP,), 3) | area((_NOSE,), 0),
         lower=above < nose + 4 * scale,
         chin=area((_CHIN,), 0) & ~area((_LIPS,), 3),
+        below_eyes=above < eyes,
         below_cheekbones=above < 0,
         scale=scale,
     )
 
 
-def _gate(image: Image, face: _Geometry) -> Bool:
+def _wears_sunglasses(image: Image, face: _Geometry) -> bool:
+    lightness = _lab(image)[..., 0]
+    return bool(np.median(lightness[face.under_eyes]) < _SUNGLASSES * np.median(lightness[face.low_cheeks]))
+
+
+def _gate(image: Image, face: _Geometry, sunglasses: bool) -> Bool:
     """Tell skin from the rest by colour and edges: GrabCut, seeded with the cheeks' colours."""
     import cv2
 
     plain = cv2.inpaint(image, face.features.astype(np.uint8), 3, cv2.INPAINT_TELEA)
-    lab = _lab(cv2.bilateralFilter(plain, 5, 25, 3))
-    centre, spread = _cheek_colour(lab[face.cheeks])
+    lab = _lab(np.asarray(cv2.bilateralFilter(plain, 5, 25, 3), np.uint8))
+    dark = np.zeros(face.oval.shape, np.bool_)
+    if sunglasses:
+        dark = lab[..., 0] < _SUNGLASSES * np.median(lab[face.low_cheeks][:, 0])
+        dark &= _grow(face.under_eyes, 12 * face.scale)
+    cheeks = face.cheeks & ~dark
+    centre, spread = _cheek_colour(lab[cheeks])
     distance = np.linalg.norm((lab - centre) / spread, axis=-1)
     likely = distance < 3
 
@@ -177,14 +199,15 @@ def _gate(image: Image, face: _Geometry) -> Bool:
     mask = np.full(face.oval.shape, cv2.GC_BGD, np.uint8)
     free = face.reach | face.below_cheekbones
     mask[free] = np.where(likely[free], cv2.GC_PR_FGD, cv2.GC_PR_BGD)
-    mask[face.cheeks & (distance < 2.5)] = cv2.GC_FGD
-    # The shaded side of a nose or cheek: darker, but of the skin's hue.
+    mask[cheeks & (distance < 2.5)] = cv2.GC_FGD
+    # The shaded side of nose and cheek: darker, but of the skin's hue.
     hue = np.linalg.norm(((lab - centre) / spread)[..., 1:], axis=-1)
     mask[face.core & (hue < 4) & (lab[..., 0] > 0.4 * centre[0])] = cv2.GC_FGD
+    mask[dark] = cv2.GC_BGD
     stretched = np.clip(lab * (1.4, 2.2, 2.2) + (0, 128, 128), 0, 255).astype(np.uint8)
     cv2.setRNGSeed(1)  # GrabCut clusters colours from random seeds
-    models = np.zeros((1, 65)), np.zeros((1, 65))
-    cv2.grabCut(stretched, mask, None, *models, 4, cv2.GC_INIT_WITH_MASK)
+    back, front = np.zeros((1, 65)), np.zeros((1, 65))
+    cv2.grabCut(stretched, mask, (0, 0, 0, 0), back, front, 4, cv2.GC_INIT_WITH_MASK)
     return np.asarray((mask == cv2.GC_FGD) | (mask == cv2.GC_PR_FGD))
 
 
@@ -215,13 +238,19 @@ def _pieces(area: Bool, smallest: float) -> Bool:
     return np.isin(labels, [i for i in range(1, count) if stats[i, cv2.CC_STAT_AREA] >= smallest])
 
 
-def _flaw(skin: Bool, face: _Geometry, glasses: float) -> str:
-    """Say why the matte should not teach: glasses, or much of the face below the brows is taken as something else."""
-    if glasses > _GLASSES:
-        return f"glasses: {glasses:.0%} of the skin under the eyes is hidden"
-    loss = float(np.mean(~skin[face.oval & face.below_cheekbones]))
+def _flaw(skin: Bool, gated: Bool, face: _Geometry) -> str:
+    """Say why the matte should not teach: glasses, or a face below the eyes that is covered or breaks up in shadow."""
+    hidden = float(np.mean(~gated[face.under_eyes]))
+    if hidden > _GLASSES:
+        return f"glasses: {hidden:.0%} of the skin under the eyes is hidden"
+    mid = skin & face.oval & face.below_eyes
+    loss = 1 - float(mid.sum() / (face.oval & face.below_eyes).sum())
     if loss > _MOST_LOSS:
-        return f"covered: {loss:.0%} of the lower face is not skin-coloured"
+        return f"covered: {loss:.0%} of the face below the eyes is not skin-coloured"
+    outline = np.argwhere(mid)[:, ::-1].astype(np.float32)
+    hollow = 1 - float(mid.sum() / _polygon(_convex(outline), mid.shape).sum())
+    if hollow > _MOST_HOLLOW:
+        return f"ragged: {hollow:.0%} of the convex outline of the face below the eyes is missing"
     return ""
 
 
@@ -230,7 +259,7 @@ def _soften(skin: Bool, scale: float) -> Float:
 
     soft = cv2.GaussianBlur(skin.astype(np.float32), (0, 0), max(1.0 * scale, 0.6))
     # The tails of the blur carry nothing: alpha is exactly 0 and 1 beyond 1.5 sigma or so.
-    return np.clip((soft - 0.05) / 0.9, 0, 1).astype(np.float32)
+    return np.asarray(np.clip((soft - 0.05) / 0.9, 0, 1), np.float32)
 
 
 def hull(landmarks: Float, size: int | tuple[int, int]) -> Float:

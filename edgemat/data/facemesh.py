@@ -93,8 +93,8 @@ class Landmarker:
     def _detect(self, image: Image) -> tuple[_Crop | None, float]:
         height, width = image.shape[:2]
         whole = _Crop((width - 1) / 2, (height - 1) / 2, float(max(height, width)), 0.0)
-        boxes, scores = _run(self._detector, _sample(image, whole, 128).astype(np.float32) / 127.5 - 1.0)
-        scores = 1.0 / (1.0 + np.exp(-np.clip(scores[0, :, 0], -60, 60)))
+        boxes, logits = _run(self._detector, _sample(image, whole, 128).astype(np.float32) / 127.5 - 1.0)
+        scores = 1.0 / (1.0 + np.exp(-np.clip(logits[0, :, 0], -60, 60)))
         best = int(np.argmax(scores))
         if scores[best] < _MIN_SCORE:
             return None, float(scores[best])
@@ -104,7 +104,7 @@ class Landmarker:
         points = row @ whole.matrix(128)[:, :2].T + whole.matrix(128)[:, 2] - 0.5 * whole.side / 128
         eye_right, eye_left = points[2], points[3]
         side = float(row[1].max()) * whole.side / 128 * _MARGIN
-        return _Crop(*points[0], side, _angle(eye_right, eye_left)), float(scores[best])
+        return _Crop(float(points[0, 0]), float(points[0, 1]), side, _angle(eye_right, eye_left)), float(scores[best])
 
     def _landmarks(self, image: Image, crop: _Crop) -> tuple[Points, float]:
         mesh, presence = _run(self._mesh, _sample(image, crop, 192).astype(np.float32) / 255.0)
@@ -145,14 +145,14 @@ def _sample(image: Image, crop: _Crop, size: int) -> Image:
 
     shrink = crop.side / size
     if shrink > 2:  # bilinear sampling skips pixels beyond that
-        image = cv2.GaussianBlur(image, (0, 0), shrink / 4)
+        image = np.asarray(cv2.GaussianBlur(image, (0, 0), shrink / 4), np.uint8)
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     return np.asarray(cv2.warpAffine(image, crop.matrix(size), (size, size), flags=flags), np.uint8)
 
 
-def _interpreter(path: Path) -> Any:  # noqa: ANN401 - LiteRT ships no types
+def _interpreter(path: Path) -> Any:
     try:
-        from ai_edge_litert.interpreter import Interpreter
+        from ai_edge_litert.interpreter import Interpreter  # type: ignore[import-untyped]
     except ImportError as error:
         raise BackendMissingError(
             "finding faces needs ai-edge-litert. Install it with: pip install 'edgemat[data]'"
@@ -162,7 +162,7 @@ def _interpreter(path: Path) -> Any:  # noqa: ANN401 - LiteRT ships no types
     return interpreter
 
 
-def _run(interpreter: Any, image: npt.NDArray[np.float32]) -> list[npt.NDArray[np.float32]]:  # noqa: ANN401
+def _run(interpreter: Any, image: npt.NDArray[np.float32]) -> list[npt.NDArray[np.float32]]:
     interpreter.set_tensor(interpreter.get_input_details()[0]["index"], image[None])
     interpreter.invoke()
     return [np.array(interpreter.get_tensor(out["index"])) for out in interpreter.get_output_details()]

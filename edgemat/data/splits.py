@@ -20,7 +20,7 @@ _SALT = "edgemat-1308"
 
 
 def split_faces(digests: Iterable[str]) -> dict[Split, tuple[str, ...]]:
-    """Split faces by the SHA-256 of their files: sorted, the last 32 test, the 31 before validate, the others train.
+    """Split faces by the SHA-256 of their files: sorted, the last 32 test, 31 before them validate.
 
     Args:
         digests: One hexadecimal digest a file, in any order. Equal files count once.
@@ -54,8 +54,8 @@ def split_of_occluder(code_points: str) -> Split:
     """Say which split an occluder belongs to: about 70 % train, 10 % validate, 20 % test, for good.
 
     Args:
-        code_points: The emoji's code points joined by ``-``; skin tones and the variation selector do not count,
-            so that all tones of a gesture share one split. Any other stable name works too.
+        code_points: The emoji's code points joined by ``-``; skin tones and the variation selector do not
+            count, so that all tones of a gesture share one split. Any other stable name works too.
 
     Example:
         >>> split_of_occluder("1f44b-1f3fd") == split_of_occluder("1f44b")
