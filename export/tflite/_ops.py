@@ -92,7 +92,12 @@ def resize(e: Emitter, node: Node) -> None:
     e.emit(op, [e.tensor(node.inputs[0]), size], node.outputs[0], options, version=3)
 
 
-_RESIZE_NEUTRAL = {"antialias": 0, "exclude_outside": 0, "keep_aspect_ratio_policy": "stretch"}
+_RESIZE_NEUTRAL = {
+    "antialias": 0,
+    "axes": [0, 1, 2, 3],
+    "exclude_outside": 0,
+    "keep_aspect_ratio_policy": "stretch",
+}
 
 _RESIZES = {
     ("linear", "half_pixel", ""): (False, True),
