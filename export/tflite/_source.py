@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-
 import onnx
+
 from edgemat.errors import InputError
 from edgemat.export import _graph
 
