@@ -193,7 +193,7 @@ def _parity(path: Path, source: Source, height: int, width: int, images: Images 
         difference = float(np.abs(alpha - source(image)).max())
         if not difference <= PARITY:
             raise TrunkError(
-                f"on {what} alpha differs by {difference:.3g} from the network it was made from, expected at most {PARITY}"
+                f"on {what} alpha differs by {difference:.3g} from what it was made from, expected at most {PARITY}"
             )
 
 

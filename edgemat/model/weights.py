@@ -108,8 +108,8 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
         head = stream.read(4)
     if path.suffix.lower() in _PICKLE_SUFFIXES or head.startswith(_PICKLE_MAGIC):
         raise InputError(
-            f"{path}: this is a pickle, which can run any code when it is opened, so edgemat never does. Where you trust "
-            "it, convert it once: net.load_state_dict(torch.load(FILE, weights_only=True)), then "
+            f"{path}: this is a pickle, which can run any code when it is opened, so edgemat never does. "
+            "Where you trust it, convert it once: net.load_state_dict(torch.load(FILE, weights_only=True)), then "
             "edgemat.model.weights.save(net, 'student.safetensors', card)"
         )
     try:
