@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 
 import cv2
@@ -127,7 +128,7 @@ def _turn(radians: float) -> npt.NDArray[np.float64]:
     """Return the rotation of RGB about the grey axis (Rodrigues' formula)."""
     axis = np.full(3, 1 / np.sqrt(3))
     cross = np.array([[0, -axis[2], axis[1]], [axis[2], 0, -axis[0]], [-axis[1], axis[0], 0]])
-    return np.asarray(np.eye(3) + np.sin(radians) * cross + (1 - np.cos(radians)) * cross @ cross)
+    return np.asarray(np.eye(3) + math.sin(radians) * cross + (1 - math.cos(radians)) * cross @ cross)
 
 
 def tone_curve(rng: np.random.Generator, level: Augmentation) -> npt.NDArray[np.uint8]:
@@ -185,7 +186,7 @@ def light_map(rng: np.random.Generator, size: int, strength: float) -> npt.NDArr
         return 1 + amount * (2 * fractal(rng, size, 0.12) - 1)
     angle = rng.uniform(0, 2 * np.pi)
     x = np.linspace(-1, 1, size, dtype=np.float32)
-    ramp = np.float32(np.cos(angle)) * x[None, :] + np.float32(np.sin(angle)) * x[:, None]
+    ramp = np.float32(math.cos(angle)) * x[None, :] + np.float32(math.sin(angle)) * x[:, None]
     return 1 + amount * np.clip(ramp, -1, 1)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -43,12 +44,13 @@ _FEATHER = 0.03
 
 @dataclass(frozen=True, eq=False)
 class _Source:
-    """A face made ready: reduced versions for zooming out, and its mean skin colour."""
+    """A face made ready: reduced versions for zooming out, its colours, and a coarse copy."""
 
     face: Face
     levels: tuple[tuple[npt.NDArray[np.uint8], Map], ...]
     vignettes: tuple[Map, ...]
     skin: npt.NDArray[np.float32]
+    hair: npt.NDArray[np.float32]
     backdrop: npt.NDArray[np.uint8]
 
 
@@ -181,14 +183,14 @@ class Compositor:
         # As float32, because cv2 warps that three times faster than bytes.
         photo = pixels.astype(np.float32)
         image = np.asarray(cv2.warpPerspective(photo, warp, frame, borderMode=cv2.BORDER_REFLECT_101), np.float32)
-        both = np.asarray(cv2.warpPerspective(cv2.merge([matte, source.vignettes[step]]), warp, frame), np.float32)
-        alpha, inside = (np.ascontiguousarray(both[..., i]) for i in (0, 1))
-        if inside.min() < 0.999:
+        alpha = np.asarray(cv2.warpPerspective(matte, warp, frame), np.float32)
+        if not _fills(matrix, source.face.alpha.shape, self.size):
+            inside = np.asarray(cv2.warpPerspective(source.vignettes[step], warp, frame), np.float32)
             backdrop = self._backdrop(source, matrix, rng)
             image = backdrop + times(image - backdrop, inside)
             alpha = alpha * inside
         landmarks = cv2.perspectiveTransform(source.face.landmarks[None].astype(np.float64), matrix)[0]
-        scene = Scene(landmarks.astype(np.float32), self.size, source.skin)
+        scene = Scene(landmarks.astype(np.float32), self.size, source.skin, source.hair)
         return image, np.asarray(np.clip(alpha, 0, 1), np.float32), scene
 
     def _backdrop(
@@ -208,10 +210,10 @@ class Compositor:
         coarse_y, coarse_x = source.backdrop.shape[:2]
         grow_x, grow_y = width / coarse_x, height / coarse_y
         to_full = np.array([[grow_x, 0, (grow_x - 1) / 2], [0, grow_y, (grow_y - 1) / 2], [0, 0, 1.0]])
-        mirror = cv2.BORDER_REFLECT
-        coarse = source.backdrop.astype(np.float32)
-        large = cv2.warpPerspective(coarse, matrix @ to_full, size, flags=cv2.INTER_CUBIC, borderMode=mirror)
-        return np.asarray(large, np.float32)
+        quarter = np.diag([0.25, 0.25, 1.0])  # it is smooth: warp it small
+        coarse, small = source.backdrop.astype(np.float32), (-(-self.size // 4), -(-self.size // 4))
+        mirrored = cv2.warpPerspective(coarse, quarter @ matrix @ to_full, small, borderMode=cv2.BORDER_REFLECT)
+        return np.asarray(cv2.resize(mirrored, size, interpolation=cv2.INTER_CUBIC), np.float32)
 
     def _expose(
         self, rng: np.random.Generator, image: npt.NDArray[np.float32], alpha: Map, base: Map
@@ -274,7 +276,16 @@ def _ready(face: Face) -> _Source:
     skin = np.median(face.image[certain], axis=0) if certain.any() else np.array([180, 140, 120])
     backdrop = np.asarray(cv2.resize(face.image, (14, 14), interpolation=cv2.INTER_AREA), np.uint8)
     vignettes = tuple(_vignette(*matte.shape) for _, matte in levels)
-    return _Source(face, tuple(levels), vignettes, skin.astype(np.float32), backdrop)
+    return _Source(face, tuple(levels), vignettes, skin.astype(np.float32), _hair_colour(face), backdrop)
+
+
+def _hair_colour(face: Face) -> npt.NDArray[np.float32]:
+    """Return the median colour of a small square above the forehead, black where the photo ends below it."""
+    top, chin = face.landmarks[10], face.landmarks[152]
+    x, y = top + 0.22 * (top - chin)
+    half = max(1, int(0.06 * abs(float(chin[1] - top[1]))))
+    square = face.image[max(0, int(y) - half) : max(0, int(y) + half), max(0, int(x) - half) : int(x) + half]
+    return np.median(square.reshape(-1, 3), axis=0).astype(np.float32) if square.size else np.zeros(3, np.float32)
 
 
 def _vignette(height: int, width: int) -> Map:
@@ -294,7 +305,7 @@ def _geometry(
     angle = np.deg2rad(rng.triangular(-level.rotation, 0, level.rotation) if level.rotation else 0.0)
     mirror = -1.0 if rng.random() < level.flip else 1.0
     shear = rng.uniform(-level.shear, level.shear)
-    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
     linear = turn @ np.array([[1.0, shear], [0.0, 1.0]]) @ np.diag([mirror * scale, scale])
     offset = np.clip(rng.normal(0, 0.5, 2), -1, 1) * level.shift * size
     affine = np.eye(3)
@@ -303,6 +314,14 @@ def _geometry(
     corners = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], np.float32) * (size - 1)
     moved = corners + rng.uniform(-level.perspective, level.perspective, (4, 2)) * size
     return np.asarray(cv2.getPerspectiveTransform(corners, moved.astype(np.float32)) @ affine)
+
+
+def _fills(matrix: npt.NDArray[np.float64], shape: tuple[int, ...], size: int) -> bool:
+    """Say whether the source photo, less its fading rim, covers the whole frame."""
+    corners = np.array([[[0, 0], [1, 0], [1, 1], [0, 1]]], np.float64) * (size - 1)
+    y_x = cv2.perspectiveTransform(corners, np.linalg.inv(matrix))[0][:, ::-1]
+    share = y_x / (np.array(shape[:2]) - 1)
+    return bool(share.min() > _FEATHER and share.max() < 1 - _FEATHER)
 
 
 def _hull(landmarks: Points, size: int) -> Map:
@@ -333,7 +352,7 @@ def _blur(image: npt.NDArray[np.float32], sigma: float) -> npt.NDArray[np.float3
 def _motion(rng: np.random.Generator, longest: float) -> tuple[float, float]:
     """Draw a movement of up to ``longest`` pixels in any direction."""
     angle, length = rng.uniform(0, np.pi), rng.uniform(0.3, 1.0) * longest
-    return length * float(np.cos(angle)), length * float(np.sin(angle))
+    return length * float(math.cos(angle)), length * float(math.sin(angle))
 
 
 def _smear(image: npt.NDArray[np.float32], dx: float, dy: float) -> npt.NDArray[np.float32]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 
 import cv2
 import numpy as np
@@ -97,9 +98,9 @@ def _pattern(rng: np.random.Generator, size: int) -> npt.NDArray[np.float32]:
     pitch = rng.uniform(0.02, 0.2) * size
     sharp = rng.uniform(0.7, 6.0)
     x = np.arange(size, dtype=np.float32)
-    along = (np.cos(angle) * x[None, :] + np.sin(angle) * x[:, None]) * np.float32(2 * np.pi / pitch)
+    along = (math.cos(angle) * x[None, :] + math.sin(angle) * x[:, None]) * np.float32(2 * np.pi / pitch)
     wave = np.sin(along)
     if rng.random() < 0.4:
-        across = (-np.sin(angle) * x[None, :] + np.cos(angle) * x[:, None]) * np.float32(2 * np.pi / pitch)
+        across = (-math.sin(angle) * x[None, :] + math.cos(angle) * x[:, None]) * np.float32(2 * np.pi / pitch)
         wave = wave * np.sin(across)
     return np.asarray(np.clip(0.5 + 0.5 * np.float32(sharp) * wave, 0.0, 1.0), np.float32)

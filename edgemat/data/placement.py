@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -81,7 +83,7 @@ def _matrix(occluder: Occluder, rng: np.random.Generator, scene: Scene, level: A
         return _about(width, height, scale, -upright + rng.normal(0, 0.1), at)
     if occluder.kind == "hand":
         side = rng.uniform(-0.25, np.pi + 0.25)  # 0 is one cheek, a quarter turn is the chin
-        spot = np.array([np.cos(side), np.sin(side)])
+        spot = np.array([math.cos(side), math.sin(side)])
         at = scene.at(spot * rng.uniform(0.25, 0.95))
         outward = spot @ scene.axes
         wrist_down = float(np.arctan2(outward[0], outward[1]))  # turns the wrist, below in the emoji, outward
@@ -96,7 +98,7 @@ def _about(
     width: int, height: int, scale: float, radians: float, at: npt.NDArray[np.float32], mirrored: bool = False
 ) -> Matrix:
     """Return the map that sends an image's middle to ``at``, scaled and turned clockwise by ``radians``."""
-    cos, sin = np.cos(radians) * scale, np.sin(radians) * scale
+    cos, sin = math.cos(radians) * scale, math.sin(radians) * scale
     linear = np.array([[cos, -sin], [sin, cos]])
     if mirrored:
         linear[:, 0] *= -1

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from edgemat.data.noise import fractal, random_colour, texture
-from edgemat.data.scene import Canvas, Layer, Map, Points, Scene, alpha_of, lit, times, tinted
+from edgemat.data.scene import Canvas, Layer, Map, Points, Scene, alpha_of, lit, soft, times, tinted
 
 _HAIR_COLOURS = np.array(
     [
@@ -52,7 +54,7 @@ def hair(rng: np.random.Generator, scene: Scene) -> Layer:
         scene: The face.
     """
     canvas = Canvas(scene.size)
-    base = _HAIR_COLOURS[rng.integers(len(_HAIR_COLOURS))] if rng.random() < 0.93 else random_colour(rng)
+    base = _hair_colour(rng, scene)
     style = str(rng.choice(["fringe", "sides", "wisps", "sweep"], p=[0.3, 0.3, 0.2, 0.2]))
     fewest, most = {"fringe": (6, 11), "sides": (3, 7), "wisps": (1, 5), "sweep": (3, 6)}[style]
     side = rng.choice([-1.0, 1.0])
@@ -66,6 +68,16 @@ def hair(rng: np.random.Generator, scene: Scene) -> Layer:
             _draw_strands(canvas, group, tone * rng.lognormal(0.0, 0.28), width)
     sheen = 0.65 + 0.7 * fractal(rng, scene.size, 0.6)
     return lit(canvas.layer(), sheen)
+
+
+def _hair_colour(rng: np.random.Generator, scene: Scene) -> npt.NDArray[np.float32]:
+    """Draw the person's own colour in two of five cases, else any natural one, rarely a dyed one."""
+    chance = rng.random()
+    if chance < 0.4:
+        return scene.hair
+    if chance < 0.95:
+        return np.asarray(_HAIR_COLOURS[rng.integers(len(_HAIR_COLOURS))] * rng.uniform(0.85, 1.15), np.float32)
+    return random_colour(rng)
 
 
 def _lock_ends(rng: np.random.Generator, style: str, side: float) -> tuple[Points, Points]:
@@ -112,8 +124,8 @@ def _strands(rng: np.random.Generator, root: Points, tip: Points, count: int, st
 def _draw_strands(canvas: Canvas, curves: Points, colour: npt.NDArray[np.float32], width: float) -> None:
     """Draw strands that taper to half a pixel."""
     cut = 9
-    canvas.lines(list(curves[:, :cut]), colour, width)
-    canvas.lines(list(curves[:, cut - 1 :]), colour, 0.5 * width)
+    canvas.lines(curves[:, :cut], colour, width)
+    canvas.lines(curves[:, cut - 1 :], colour, 0.5 * width)
 
 
 def fingers(rng: np.random.Generator, scene: Scene) -> Layer:
@@ -126,7 +138,7 @@ def fingers(rng: np.random.Generator, scene: Scene) -> Layer:
     canvas = Canvas(scene.size)
     skin = limb_colour(rng, scene)
     angle = rng.uniform(-0.35, np.pi + 0.35)  # where the hand comes from: a side or below
-    start = np.array([np.cos(angle), np.sin(angle)], np.float32)
+    start = np.array([math.cos(angle), math.sin(angle)], np.float32)
     reach = rng.uniform(0.45, 1.0) * scene.height * 0.5
     thick = scene.height * rng.uniform(0.09, 0.13)
     palm = scene.at(start * rng.uniform(0.8, 1.25))
@@ -198,7 +210,7 @@ def blob(rng: np.random.Generator, scene: Scene) -> Layer:
     radius = np.clip(radius, 0.25, 2.0) * scene.height * rng.uniform(0.12, 0.4)
     aspect, turn = rng.uniform(0.45, 1.0), rng.uniform(0, np.pi)
     x, y = radius * np.cos(around), aspect * radius * np.sin(around)
-    ring = np.stack([x * np.cos(turn) - y * np.sin(turn), x * np.sin(turn) + y * np.cos(turn)], axis=1)
+    ring = np.stack([x * math.cos(turn) - y * math.sin(turn), x * math.sin(turn) + y * math.cos(turn)], axis=1)
     if rng.random() < 0.3:  # an angular thing: few corners
         ring = ring[:: int(rng.integers(8, 20))]
     canvas = Canvas(scene.size)
@@ -209,10 +221,10 @@ def blob(rng: np.random.Generator, scene: Scene) -> Layer:
 
 def _bulge(rng: np.random.Generator, alpha: Map, height: float) -> Map:
     """Shade a silhouette as if it were round: darker toward its rim, lit from one side."""
-    deep = cv2.GaussianBlur(alpha, (0, 0), max(1.0, 0.06 * height))
+    deep = soft(alpha, max(1.0, 0.06 * height))
     side = rng.uniform(0, 2 * np.pi)
-    dy, dx = np.gradient(deep)
-    slope = (np.cos(side) * dx + np.sin(side) * dy) * np.float32(0.12 * height)
+    dx, dy = (np.asarray(cv2.Sobel(deep, cv2.CV_32F, i, 1 - i, ksize=1, scale=0.5)) for i in (1, 0))
+    slope = (math.cos(side) * dx + math.sin(side) * dy) * np.float32(0.12 * height)
     return np.asarray(np.clip(0.55 + 0.5 * deep + slope, 0.2, 1.5), np.float32)
 
 
@@ -249,11 +261,11 @@ def veil(rng: np.random.Generator, scene: Scene) -> Layer:
     """
     angle = rng.uniform(0, 2 * np.pi)
     x = np.arange(scene.size, dtype=np.float32)
-    edge = scene.at(rng.uniform(-0.8, 0.5, 2) * np.array([np.cos(angle), np.sin(angle)]))
-    along = np.cos(angle) * (x[None, :] - edge[0]) + np.sin(angle) * (x[:, None] - edge[1])
+    edge = scene.at(rng.uniform(-0.8, 0.5, 2) * np.array([math.cos(angle), math.sin(angle)]))
+    along = math.cos(angle) * (x[None, :] - edge[0]) + math.sin(angle) * (x[:, None] - edge[1])
     bow = (fractal(rng, scene.size, 0.3) - 0.5) * np.float32(0.3 * scene.height)
     inside = np.clip(along + bow + 0.5, 0.0, 1.0)
-    across = -np.sin(angle) * x[None, :] + np.cos(angle) * x[:, None]
+    across = -math.sin(angle) * x[None, :] + math.cos(angle) * x[:, None]
     pitch = scene.height * rng.uniform(0.08, 0.3)
     folds = 0.5 + 0.5 * np.sin((across + 2.5 * bow) * np.float32(2 * np.pi / pitch))
     thin = rng.uniform(0.1, 0.45)

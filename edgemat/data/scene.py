@@ -5,6 +5,7 @@ A *layer* is what an occluder contributes: premultiplied RGBA, float32, (H, W, 4
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -22,7 +23,7 @@ OVAL = (
     10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377,
     152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109,
 )  # fmt: skip
-JAW = OVAL[9:28]
+JAW = OVAL[8:29]
 _RIGHT_EYE, _LEFT_EYE = (33, 133), (362, 263)
 _SUBPIXEL_BITS = 4
 
@@ -34,12 +35,14 @@ class Scene:
     Attributes:
         landmarks: Mesh points in pixels of the frame, float32, (468, 2).
         size: Height and width of the frame, pixels.
-        skin: Mean colour of the visible skin, RGB, 0 to 255, float32, (3,).
+        skin: Colour of the visible skin, RGB, 0 to 255, float32, (3,).
+        hair: Colour of what is above the forehead, most often hair; likewise.
     """
 
     landmarks: Points
     size: int
     skin: npt.NDArray[np.float32]
+    hair: npt.NDArray[np.float32]
 
     @property
     def centre(self) -> Points:
@@ -130,10 +133,10 @@ class Canvas:
         red, green, blue = (float(np.clip(c, 0, 255)) for c in colour)
         return red, green, blue, 255.0
 
-    def lines(self, curves: Sequence[npt.ArrayLike], colour: Colour, width: float, closed: bool = False) -> None:
+    def lines(self, curves: Sequence[Points] | Points, colour: Colour, width: float, closed: bool = False) -> None:
         """Draw curves of a width in layer pixels (at least half a pixel), each (N, 2) in layer pixels."""
         thick = max(1, min(255, round(width * self.scale)))
-        fixed = [self._fixed(c) for c in curves]
+        fixed = list(self._fixed(curves)) if isinstance(curves, np.ndarray) else [self._fixed(c) for c in curves]
         cv2.polylines(self.pixels, fixed, closed, self._paint(colour), thick, cv2.LINE_AA, _SUBPIXEL_BITS)
 
     def polygon(self, points: npt.ArrayLike, colour: Colour) -> None:
@@ -145,7 +148,7 @@ class Canvas:
         turn = np.deg2rad(degrees)
         around = np.linspace(0, 2 * np.pi, 48, endpoint=False)
         x, y = radii[0] * np.cos(around), radii[1] * np.sin(around)
-        ring = np.stack([x * np.cos(turn) - y * np.sin(turn), x * np.sin(turn) + y * np.cos(turn)], axis=1)
+        ring = np.stack([x * math.cos(turn) - y * math.sin(turn), x * math.sin(turn) + y * math.cos(turn)], axis=1)
         self.polygon(ring + np.asarray(centre, np.float32), colour)
 
     def layer(self) -> Layer:
@@ -165,13 +168,30 @@ def times(image: npt.NDArray[np.float32], gain: Map) -> npt.NDArray[np.float32]:
         >>> times(np.ones((1, 2, 3), np.float32), np.array([[2, 3]], np.float32))[0, :, 2].tolist()
         [2.0, 3.0]
     """
-    # numpy broadcasts over a last axis of three ten times slower than cv2 multiplies two whole images.
-    return np.asarray(cv2.multiply(image, cv2.merge([gain] * image.shape[2])), np.float32)
+    # numpy broadcasts over a last axis of three ten times slower than cv2 multiplies two whole images. Fresh memory
+    # costs as much as the arithmetic, so results go where the spread gains were.
+    gains = cv2.merge([gain] * image.shape[2])
+    return np.asarray(cv2.multiply(image, gains, gains), np.float32)
 
 
 def alpha_of(layer: Layer) -> Map:
     """Return a layer's alpha, contiguous, (H, W)."""
     return np.asarray(cv2.extractChannel(layer, 3), np.float32)
+
+
+def soft(image: npt.NDArray[np.float32], sigma: float) -> npt.NDArray[np.float32]:
+    """Blur; where ``sigma`` is large, at a quarter of the size, which no one can tell apart.
+
+    Args:
+        image: Float32, (H, W) or (H, W, C).
+        sigma: Of the Gaussian, pixels.
+    """
+    border = cv2.BORDER_REPLICATE
+    if sigma < 5 or min(image.shape[:2]) < 32:
+        return np.asarray(cv2.GaussianBlur(image, (0, 0), sigma, borderType=border), np.float32)
+    quarter = cv2.resize(image, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
+    quarter = cv2.GaussianBlur(quarter, (0, 0), sigma / 4, borderType=border)
+    return np.asarray(cv2.resize(quarter, image.shape[1::-1]), np.float32)
 
 
 def over(top: Layer, bottom: Layer) -> Layer:
@@ -182,7 +202,8 @@ def over(top: Layer, bottom: Layer) -> Layer:
         >>> over(half, full)[0, 0].tolist()
         [1.0, 1.0, 1.0, 1.0]
     """
-    return top + times(bottom, 1 - alpha_of(top))
+    below = times(bottom, 1 - alpha_of(top))
+    return np.asarray(cv2.add(top, below, below), np.float32)
 
 
 def lit(layer: Layer, gain: Map, balance: npt.ArrayLike = (1.0, 1.0, 1.0)) -> Layer:
@@ -196,7 +217,7 @@ def lit(layer: Layer, gain: Map, balance: npt.ArrayLike = (1.0, 1.0, 1.0)) -> La
     gain = np.asarray(gain, np.float32)
     factors = cv2.merge([*(gain * b for b in np.asarray(balance, np.float32)), np.ones_like(gain)])
     limit = cv2.merge([alpha_of(layer)] * 4)
-    return np.asarray(cv2.min(cv2.multiply(layer, factors), limit), np.float32)
+    return np.asarray(cv2.min(cv2.multiply(layer, factors, factors), limit, factors), np.float32)
 
 
 def tinted(alpha: Map, colour: npt.NDArray[np.float32]) -> Layer:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
@@ -117,12 +119,12 @@ def mask(rng: np.random.Generator, scene: Scene) -> Layer:
         scene: The face.
     """
     jaw = scene.landmarks[list(JAW)]
-    grown = scene.centre + (jaw - scene.centre) * rng.uniform(0.98, 1.08)
+    grown = scene.centre + (jaw - scene.centre) * rng.uniform(1.03, 1.1)
     trim = int(rng.integers(1, 4))
     rim = grown[trim:-trim]
     nose = scene.landmarks[[168, 197, 195, 4]][rng.choice(4, p=[0.1, 0.4, 0.4, 0.1])]
     cheeks = scene.landmarks[[425, 205]]
-    height = rng.uniform(0.2, 0.7)
+    height = rng.uniform(0.45, 0.9)
     side_left, side_right = (c + (nose - c) * np.array([0.45, height]) for c in cheeks)
     top = _curve(rim[-1], side_right, nose, side_left, rim[0])
     outline = np.concatenate([rim, top])
@@ -202,7 +204,7 @@ def microphone(rng: np.random.Generator, scene: Scene) -> Layer:
     radius = scene.height * rng.uniform(0.09, 0.17)
     tilt = rng.uniform(-0.9, 0.9)
     down = scene.axes[1] / max(float(np.linalg.norm(scene.axes[1])), 1e-3)
-    turn = np.array([[np.cos(tilt), np.sin(tilt)], [-np.sin(tilt), np.cos(tilt)]])
+    turn = np.array([[math.cos(tilt), math.sin(tilt)], [-math.sin(tilt), math.cos(tilt)]])
     way = down @ turn
     side = np.array([-way[1], way[0]])
     metal = (30 + 190 * rng.beta(1, 1.5)) * np.ones(3) + rng.normal(0, 5, 3)
