@@ -24,7 +24,7 @@ def _load(path: Path) -> Runner:
     return LiteRTRunner(path)
 
 
-def _check(path: Path) -> tuple[str, ...]:
+def _complaints(path: Path) -> tuple[str, ...]:
     from edgemat.export.tflite._check import check
 
     return check(path)
@@ -40,5 +40,5 @@ TARGET = Target(
     proves="runs the file in LiteRT with XNNPACK, as a phone's CPU does; proves nothing about a phone's GPU or NPU",
     convert=_convert,
     load=_load,
-    check=_check,
+    check=_complaints,
 )

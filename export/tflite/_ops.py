@@ -16,7 +16,11 @@ Translator = Callable[[Emitter, Node], None]
 
 
 def clamp(e: Emitter, node: Node) -> None:
-    """Relu, Clip: one activation operator where TFLite has it, else MAXIMUM and MINIMUM, which old runtimes know."""
+    """Relu, Clip: an activation operator that TFLite has for the bounds, else MAXIMUM and MINIMUM.
+
+    Both are exact. RELU_0_TO_1 would say alpha's bounds in one operator, but XNNPACK does not take it, and runtimes
+    before 2.10 do not know it. The bounds have rank 4 because quantizers want an operand of the activation's rank.
+    """
     bounds = e.bounds(node)
     if bounds is None:
         raise RefusedError("bounds are computed by the graph, expected constants")
@@ -28,7 +32,7 @@ def clamp(e: Emitter, node: Node) -> None:
     if not steps:
         raise RefusedError("no bound is given")
     for i, (op, bound) in enumerate(steps):
-        limit = e.constant(f"{output}#{op.lower()}", np.array([bound], np.float32))
+        limit = e.constant(f"{output}#{op.lower()}", np.full((1, 1, 1, 1), bound, np.float32))
         n, c, h, w = e.shape(output)
         goal = e.tensor(output) if i == len(steps) - 1 else e.model.activation(f"{output}#max", (n, h, w, c))
         e.model.operator(op, [image, limit], [goal], schema.MaximumMinimumOptionsT())
