@@ -140,4 +140,4 @@ def _is_current(goal: Path) -> bool:
         listing = _listing(goal)
     except (OSError, ValueError):
         return False
-    return all(listing.get(key) == value for key, value in _version().items())
+    return isinstance(listing, dict) and all(listing.get(key) == value for key, value in _version().items())
