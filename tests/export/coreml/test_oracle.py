@@ -1,8 +1,10 @@
 """Apple's Core AI runtime, which nobody here wrote, runs what the saved package holds and agrees with the trunk.
 
-The package is translated back to ONNX; coreai-onnx turns that into an .aimodel, which coreai-core runs on Linux too. Set it
-up in an environment of its own (``pip install coreai-core==1.0.0b3 coreai-torch==0.4.3 coreai-onnx==1.2.1``) and say where:
-``EDGEMAT_COREAI_PYTHON=/path/to/python pytest --slow tests/export/coreml/test_oracle.py``.
+The package is translated back to ONNX; coreai-onnx turns that into an .aimodel, which coreai-core runs on Linux too.
+Set it up in an environment of its own and say where that is:
+
+    python -m venv coreai && coreai/bin/pip install coreai-core==1.0.0b3 coreai-torch==0.4.3 coreai-onnx==1.2.1
+    EDGEMAT_COREAI_PYTHON=coreai/bin/python pytest --slow tests/export/coreml/test_oracle.py
 """
 
 from __future__ import annotations

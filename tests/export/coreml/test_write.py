@@ -73,9 +73,10 @@ def test_package_carries_the_model_card(packages: dict[str, Path], trunk: Trunk)
 
 def test_conversion_is_silent(trunk: Trunk, tmp_path: Path) -> None:
     code = (
-        "from pathlib import Path; import sys; from edgemat.export._target import *; from edgemat.export.coreml import TARGET;"
-        "info = ModelInfo('s', '1', 'a', 'l', 'd'); path = Path(sys.argv[2]);"
-        f"TARGET.convert(Trunk(Path(sys.argv[1]), {trunk.height}, {trunk.width}, info), 'fp16', path); TARGET.load(path)"
+        "import sys; from pathlib import Path; from edgemat.export._target import ModelInfo, Trunk;"
+        "from edgemat.export.coreml import TARGET; source, goal = map(Path, sys.argv[1:]);"
+        f"trunk = Trunk(source, {trunk.height}, {trunk.width}, ModelInfo('s', '1', 'a', 'l', 'd'));"
+        "TARGET.convert(trunk, 'fp16', goal); TARGET.load(goal)"
     )
     command = [sys.executable, "-c", code, str(trunk.path), str(tmp_path / "quiet.mlpackage")]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
