@@ -219,15 +219,14 @@ class Compositor:
         self, rng: np.random.Generator, image: npt.NDArray[np.float32], alpha: Map, base: Map
     ) -> tuple[npt.NDArray[np.float32], Map, Map]:
         """Defocus or shake the camera: image and mattes mix alike."""
-        parts = [image, np.asarray(cv2.merge([alpha, base]), np.float32)]
+        parts = [image, alpha, base]  # not the mattes in one: cv2 interpolates two channels more coarsely
         if rng.random() < self.level.defocus:
             sigma = rng.uniform(*self.level.defocus_sigma) * self.size / 256
             parts = [_blur(part, sigma) for part in parts]
         if rng.random() < self.level.camera_motion:
             way = _motion(rng, 0.03 * self.size)
             parts = [_smear(part, *way) for part in parts]
-        mattes = np.clip(parts[1], 0, 1)
-        return parts[0], np.ascontiguousarray(mattes[..., 0]), np.ascontiguousarray(mattes[..., 1])
+        return parts[0], np.clip(parts[1], 0, 1), np.clip(parts[2], 0, 1)
 
 
 def holdout(
