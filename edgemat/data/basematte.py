@@ -23,8 +23,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-Bool = npt.NDArray[np.bool_]
-Float = npt.NDArray[np.float32]
+from edgemat.data.masks import Bool, Float, convex, grow, morph, pieces, polygon
+
 Image = npt.NDArray[np.uint8]
 
 VERSION = 2
@@ -149,17 +149,17 @@ def _geometry(points: Float, shape: tuple[int, ...]) -> _Geometry:
     rise = np.clip((ring - middle) @ up, 0, None)
     raised = ring + (rise / rise.max() * _FOREHEAD * height)[:, None] * up
 
-    def area(rings: tuple[tuple[int, ...], ...], grow: float) -> Bool:
+    def area(rings: tuple[tuple[int, ...], ...], margin: float) -> Bool:
         filled = np.zeros(shape[:2], np.bool_)
         for ring in rings:
-            filled |= _polygon(points[list(ring)], shape)
-        return _grow(filled, grow * scale) if grow else filled
+            filled |= polygon(points[list(ring)], shape)
+        return grow(filled, margin * scale) if margin else filled
 
-    inner = _polygon((ring - middle) * 0.75 + middle, shape)
+    inner = polygon((ring - middle) * 0.75 + middle, shape)
     features = area(_EYES, 4) | area(_BROWS, 3) | area((_LIPS,), 3) | area((_NOSE_TIP,), 2)
     return _Geometry(
-        oval=_polygon(ring, shape),
-        reach=_polygon(_convex(raised), shape),
+        oval=polygon(ring, shape),
+        reach=polygon(convex(raised), shape),
         features=features,
         under_eyes=((area(_EYES, 14) & ~area(_EYES, 4) & (above < eyes)) | area((_BRIDGE,), 0)) & inner,
         cheeks=area(_CHEEKS + _LOW_CHEEKS, 0) & ~features,
@@ -188,7 +188,7 @@ def _gate(image: Image, face: _Geometry, sunglasses: bool) -> Bool:
     dark = np.zeros(face.oval.shape, np.bool_)
     if sunglasses:
         dark = lab[..., 0] < _SUNGLASSES * np.median(lab[face.low_cheeks][:, 0])
-        dark &= _grow(face.under_eyes, 12 * face.scale)
+        dark &= grow(face.under_eyes, 12 * face.scale)
     cheeks = face.cheeks & ~dark
     centre, spread = _cheek_colour(lab[cheeks])
     distance = np.linalg.norm((lab - centre) / spread, axis=-1)
@@ -222,33 +222,25 @@ def _clean(skin: Bool, face: _Geometry) -> Bool:
     """Close glasses' frames and other gaps, cut off peninsulas, smooth the outline, drop specks, fill holes."""
     import cv2
 
-    skin = _morph(skin, cv2.MORPH_CLOSE, 4 * face.scale) & face.reach
-    skin = _morph(skin, cv2.MORPH_OPEN, 5 * face.scale)
+    skin = morph(skin, cv2.MORPH_CLOSE, 4 * face.scale) & face.reach
+    skin = morph(skin, cv2.MORPH_OPEN, 5 * face.scale)
     skin = cv2.GaussianBlur(skin.astype(np.float32), (0, 0), 2.0 * face.scale) > 0.5
     whole = float(face.oval.sum())
-    skin = _pieces(skin, _LEAST_PIECE * whole)  # sunglasses part the forehead from the cheeks
-    return ~_pieces(~skin, _LEAST_HOLE * whole)
-
-
-def _pieces(area: Bool, smallest: float) -> Bool:
-    """Keep the 4-connected pieces of at least so many pixels."""
-    import cv2
-
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(area.astype(np.uint8), connectivity=4)
-    return np.isin(labels, [i for i in range(1, count) if stats[i, cv2.CC_STAT_AREA] >= smallest])
+    skin = pieces(skin, _LEAST_PIECE * whole)  # sunglasses part the forehead from the cheeks
+    return ~pieces(~skin, _LEAST_HOLE * whole)
 
 
 def _flaw(skin: Bool, gated: Bool, face: _Geometry) -> str:
     """Say why the matte should not teach: glasses, or a face below the eyes that is covered or breaks up in shadow."""
     hidden = float(np.mean(~gated[face.under_eyes]))
     if hidden > _GLASSES:
-        return f"glasses: {hidden:.0%} of the skin under the eyes is hidden"
+        return f"glasses or shade: {hidden:.0%} of the skin under the eyes is hidden"
     mid = skin & face.oval & face.below_eyes
     loss = 1 - float(mid.sum() / (face.oval & face.below_eyes).sum())
     if loss > _MOST_LOSS:
         return f"covered: {loss:.0%} of the face below the eyes is not skin-coloured"
     outline = np.argwhere(mid)[:, ::-1].astype(np.float32)
-    hollow = 1 - float(mid.sum() / _polygon(_convex(outline), mid.shape).sum())
+    hollow = 1 - float(mid.sum() / polygon(convex(outline), mid.shape).sum())
     if hollow > _MOST_HOLLOW:
         return f"ragged: {hollow:.0%} of the convex outline of the face below the eyes is missing"
     return ""
@@ -277,7 +269,7 @@ def hull(landmarks: Float, size: int | tuple[int, int]) -> Float:
     height, width = (size, size) if isinstance(size, int) else size
     fine = 4
     points = (landmarks[list(OVAL)] + 0.5) * fine - 0.5
-    large = _polygon(_convex(points), (height * fine, width * fine)).astype(np.float32)
+    large = polygon(convex(points), (height * fine, width * fine)).astype(np.float32)
     return np.asarray(cv2.resize(large, (width, height), interpolation=cv2.INTER_AREA), np.float32)
 
 
@@ -307,39 +299,3 @@ def _lab(image: Image) -> Float:
     import cv2
 
     return np.asarray(cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2LAB), np.float32)
-
-
-def _polygon(points: Float, shape: tuple[int, ...]) -> Bool:
-    import cv2
-
-    filled = np.zeros(shape[:2], np.uint8)
-    cv2.fillPoly(filled, [np.round(points * 16).astype(np.int32)], 1, shift=4)
-    return filled > 0
-
-
-def _convex(points: Float) -> Float:
-    import cv2
-
-    return np.asarray(cv2.convexHull(points.astype(np.float32))[:, 0], np.float32)
-
-
-def _grow(area: Bool, radius: float) -> Bool:
-    import cv2
-
-    return np.asarray(cv2.dilate(area.astype(np.uint8), _disc(radius)) > 0)
-
-
-def _morph(area: Bool, operation: int, radius: float) -> Bool:
-    import cv2
-
-    edge = 2 * round(radius)  # room about the image, so that its border neither feeds nor eats the area
-    padded = np.pad(area.astype(np.uint8), edge)
-    result = cv2.morphologyEx(padded, operation, _disc(radius))
-    return np.asarray(result[edge : edge + area.shape[0], edge : edge + area.shape[1]] > 0)
-
-
-def _disc(radius: float) -> npt.NDArray[np.uint8]:
-    import cv2
-
-    side = 2 * max(round(radius), 1) + 1
-    return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)), np.uint8)

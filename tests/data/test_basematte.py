@@ -97,7 +97,7 @@ def test_sunglasses_are_cut_out_and_stated(points: Float) -> None:
     for corner in (points[[33, 133]], points[[263, 362]]):
         x, y = corner.mean(axis=0)
         assert alpha[int(y) + 3, int(x)] == 0
-    assert flaw.startswith("glasses: ")
+    assert flaw.startswith("glasses or shade: ")
 
 
 def test_beard_is_skin(points: Float) -> None:
