@@ -64,6 +64,9 @@ def export(
     on_progress("reference: run")
     with OnnxRunner(trunk.path) as runner:
         reference = runner.run(images)
+    wrong = complaints(reference, images.shape[:3], 1e-6)
+    if wrong:
+        raise InputError(f"{trunk.info.name}: {wrong[0]}; end the network in a clamp or sigmoid")
     jobs = [_Job(trunk, target, precision or target.default_precision, on_progress) for target in targets]
     made = [job.run(out_dir, images, reference) for job in jobs]
     alphas = {f"{result.target} {result.precision}": alpha for result, alpha in made if alpha is not None}

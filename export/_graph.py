@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgemat.errors import InputError
+from edgemat.errors import InputError, UnsupportedOpError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto, TensorProto
 
 OPSET = 18
+IR_VERSION = 10
+"""Enough for the opset, and read by every ONNX Runtime since 1.18."""
 _PARAMETERS = (".weight", ".bias")
 
 
@@ -25,6 +27,7 @@ def read(path: Path) -> ModelProto:
 
     Raises:
         InputError: No such file, not ONNX, truncated, or external data is missing or lies outside the folder.
+        UnsupportedOpError: Operators that the ONNX standard does not have; all are listed.
     """
     import onnx
     from google.protobuf.message import DecodeError
@@ -33,19 +36,40 @@ def read(path: Path) -> ModelProto:
         raise InputError(f"{path}: no such file; expected an ONNX model")
     try:
         model = onnx.load(path, load_external_data=False)
-        onnx.checker.check_model(model)  # finds what still parses after a truncation; weights may be elsewhere
-    except (DecodeError, onnx.checker.ValidationError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else "parse error"
-        raise InputError(
-            f"{path}: not a whole ONNX model ({path.stat().st_size} bytes; {reason}); export or copy it again"
-        ) from error
+    except DecodeError as error:
+        raise InputError(_broken(path, error)) from error
     for tensor in _tensors(model):
         _inside(path, tensor)
     try:
         onnx.load_external_data_for_model(model, str(path.parent))
     except (onnx.checker.ValidationError, OSError, ValueError) as error:
         raise InputError(f"{path}: its external data cannot be read ({error}); copy its files again") from error
+    try:
+        if model.functions:
+            model = onnx.inliner.inline_local_functions(model)
+        _refuse_unknown(path, model)
+        onnx.checker.check_model(model)  # finds what still parses after a truncation
+    except (onnx.checker.ValidationError, ValueError, RuntimeError) as error:
+        raise InputError(_broken(path, error)) from error
     return model
+
+
+def _broken(path: Path, error: Exception) -> str:
+    reason = (str(error).strip() or "parse error").splitlines()[0]
+    return f"{path}: not a whole ONNX model ({path.stat().st_size} bytes; {reason}); export or copy it again"
+
+
+def _refuse_unknown(path: Path, model: ModelProto) -> None:
+    """Refuse operators that no standard defines, all at once."""
+    import onnx
+
+    unknown = [n for n in model.graph.node if n.domain not in ("", "ai.onnx") or not onnx.defs.has(n.op_type)]
+    if unknown:
+        kinds = [f"{n.domain}::{n.op_type}" if n.domain else n.op_type for n in unknown]
+        lines = [f"node {n.name or n.output[0]}: {kind}" for n, kind in zip(unknown, kinds, strict=True)]
+        raise UnsupportedOpError(
+            "\n  ".join([f"{path}: {len(unknown)} operators outside the ONNX standard; express them with it:", *lines])
+        )
 
 
 def _tensors(model: ModelProto) -> Iterator[TensorProto]:
@@ -86,6 +110,7 @@ def strip(model: ModelProto) -> None:
     del model.metadata_props[:]
     model.doc_string = model.domain = ""
     model.model_version = 0
+    model.ir_version = IR_VERSION
     graph.name = "edgemat"
 
 

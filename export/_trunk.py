@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgemat.errors import InputError
-from edgemat.export import _graph
+from edgemat.export import _foreign, _graph
 from edgemat.export._target import ModelInfo, Trunk
 from edgemat.files import atomic_path, sha256
 
@@ -76,7 +76,42 @@ def from_student(
         description=extra.pop("description"),
         extra=extra | {"weights_sha256": sha256(path)},
     )
-    return _finish(model, source, height, width, info, out, images)
+    return _finish(path, model, source, Trunk(out, height, width, info), images)
+
+
+def from_onnx(path: Path, out: Path, size: tuple[int, int] | None = None) -> Trunk:
+    """Write the trunk of another team's network, without judging its operators: each target does.
+
+    Args:
+        path: An ONNX file: one RGB image, float32, (1, 3, H, W), in [0, 1], to one matte, float32, (1, 1, H, W), in
+            [0, 1]. Input and output may have any name; they become ``image`` and ``alpha``.
+        out: The ONNX file to write.
+        size: Height and width for a file that leaves them open.
+
+    Raises:
+        InputError: The file is broken, or is not such a network; the message says how.
+        UnsupportedOpError: Operators outside the ONNX standard, or control flow.
+    """
+    import numpy as np
+
+    from edgemat.export.onnx import session
+
+    foreign = _foreign.read(path, size)
+    try:
+        run = session(foreign.original.SerializeToString())
+        blank = np.zeros((1, 3, foreign.height, foreign.width), np.float32)
+        found, expected = run.run(None, {foreign.input: blank})[0].shape, (1, 1, foreign.height, foreign.width)
+    except Exception as error:  # ONNX Runtime's own exceptions share no public base
+        raise InputError(f"{path}: ONNX Runtime cannot run it: {error}") from error
+    if found != expected:
+        raise InputError(f"{path}: the output has shape {found}, expected a matte as large as the image, {expected}")
+    model = _simplified(foreign.model)
+    _graph.strip(model)
+
+    def source(image: Floats) -> Floats:
+        return np.asarray(run.run(None, {foreign.input: image})[0], np.float32)
+
+    return _finish(path, model, source, Trunk(out, foreign.height, foreign.width, foreign.info), None)
 
 
 def _torch_to_onnx(net: torch.nn.Module, height: int, width: int) -> ModelProto:
@@ -127,32 +162,32 @@ def _simplified(model: ModelProto) -> ModelProto:
     return simple
 
 
-def _finish(
-    model: ModelProto, source: Source, height: int, width: int, info: ModelInfo, out: Path, images: Images | None
-) -> Trunk:
-    """Infer shapes, check every postcondition, write the file and compare it with its source."""
+def _finish(origin: Path, model: ModelProto, source: Source, trunk: Trunk, images: Images | None) -> Trunk:
+    """Infer shapes, check every postcondition, compare with the source, write the file."""
     import onnx
 
-    model.producer_name, model.producer_version = "edgemat", _version()
-    model = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
-    _postconditions(model, height, width)
-    with atomic_path(out) as temporary:
-        temporary.write_bytes(model.SerializeToString(deterministic=True))
-        _parity(temporary, source, height, width, images)
-    return Trunk(out, height, width, info)
-
-
-def _version() -> str:
     from edgemat import __version__
 
-    return __version__
+    model.producer_name, model.producer_version = "edgemat", __version__
+    try:
+        model = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
+        onnx.checker.check_model(model, full_check=True)
+    except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError) as error:
+        raise TrunkError(f"{origin}: the shapes inside do not fit together: {error}") from error
+    wrong = _complaints(model, trunk.height, trunk.width)
+    if wrong:
+        raise TrunkError("\n  ".join([f"{origin}: its ONNX graph is not as every target needs it:", *wrong[:10]]))
+    serialised = model.SerializeToString(deterministic=True)
+    _parity(origin, serialised, source, trunk, images)
+    with atomic_path(trunk.path) as temporary:
+        temporary.write_bytes(serialised)
+    return trunk
 
 
-def _postconditions(model: ModelProto, height: int, width: int) -> None:
-    """Raise unless the graph is what `Trunk` promises; all that is wrong is said at once."""
+def _complaints(model: ModelProto, height: int, width: int) -> list[str]:
+    """Return in which ways the graph is not what `Trunk` promises."""
     import onnx
 
-    onnx.checker.check_model(model, full_check=True)
     wrong = []
     if _graph.opset_of(model) != _graph.OPSET:
         wrong.append(f"opset {_graph.opset_of(model)}, expected {_graph.OPSET}")
@@ -168,32 +203,31 @@ def _postconditions(model: ModelProto, height: int, width: int) -> None:
         for name in filter(None, node.output):
             if name not in known or not all(isinstance(n, int) for n in known[name]):
                 wrong.append(f"{name} ({node.op_type}): shape {known.get(name, 'unknown')}, expected a fixed one")
-    wrong += _graph.not_finite(model)
-    if wrong:
-        raise TrunkError("\n  ".join(["the ONNX graph is not as expected:", *wrong[:10]]))
+    return wrong + _graph.not_finite(model)
 
 
-def _parity(path: Path, source: Source, height: int, width: int, images: Images | None) -> None:
-    """Raise unless the file gives alpha in [0, 1] and the same as its source."""
+def _parity(origin: Path, serialised: bytes, source: Source, trunk: Trunk, images: Images | None) -> None:
+    """Raise unless the graph gives alpha in [0, 1] and the same as its source."""
     import numpy as np
 
     from edgemat.export.onnx import session, to_floats
 
-    noise = np.random.default_rng(0).random((1, 3, height, width), np.float32)
+    noise = np.random.default_rng(0).random((1, 3, trunk.height, trunk.width), np.float32)
     inputs = [noise] if images is None else [noise, *to_floats(images)]
-    run = session(path.read_bytes())
+    run = session(serialised)
     for i, image in enumerate(inputs):
         what = "random pixels" if i == 0 else f"calibration image {i - 1}"
         alpha = np.asarray(run.run(None, {"image": image})[0])
         low, high = float(alpha.min()), float(alpha.max())
         if not (low >= 0.0 and high <= 1.0):
             raise InputError(
-                f"alpha is in [{low:.4g}, {high:.4g}] on {what}, expected [0, 1]; end the network in a clamp or sigmoid"
+                f"{origin}: alpha is in [{low:.4g}, {high:.4g}] on {what}, expected [0, 1]; "
+                "end the network in a clamp or sigmoid"
             )
         difference = float(np.abs(alpha - source(image)).max())
         if not difference <= PARITY:
             raise TrunkError(
-                f"on {what} alpha differs by {difference:.3g} from what it was made from, expected at most {PARITY}"
+                f"{origin}: on {what} the trunk's alpha differs by {difference:.3g}, expected at most {PARITY}"
             )
 
 

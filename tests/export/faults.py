@@ -43,7 +43,7 @@ def channels_swapped(model: ModelProto) -> None:
     weight.CopyFrom(numpy_helper.from_array(swapped, weight.name))
 
 
-def bias_dropped(model: ModelProto, node: str = "stages.2.0.second") -> None:
+def bias_dropped(model: ModelProto, node: str = "downs.2") -> None:
     """Forget one convolution's bias."""
     _scale(model, f"{node}.bias", 0.0)
 
