@@ -97,9 +97,7 @@ def _weights(model: Any) -> Iterator[str]:
         yield f"metadata {_metadata.EXTRA} states precision {precision}, expected fp32 or fp16"
         return
     graph = model.subgraphs[0]
-    stored = {
-        int(op.outputs[0]): int(op.inputs[0]) for op in graph.operators if _op(model, op) == "DEQUANTIZE"
-    }
+    stored = {int(op.outputs[0]): int(op.inputs[0]) for op in graph.operators if _op(model, op) == "DEQUANTIZE"}
     for op in graph.operators:
         if _op(model, op) not in _CONVOLUTIONS:
             continue

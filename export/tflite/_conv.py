@@ -21,9 +21,7 @@ def conv(e: Emitter, node: Node) -> None:
     weight = e.value(name, "weight")
     group, channels = node.take("group", 1), e.shape(image)[1]
     if group not in (1, channels):
-        raise RefusedError(
-            f"group {group} of {channels} channels, expected 1 (dense) or {channels} (depthwise)"
-        )
+        raise RefusedError(f"group {group} of {channels} channels, expected 1 (dense) or {channels} (depthwise)")
     kernel = kernel_of(node, weight)
     strides, dilations = node.take("strides", [1, 1]), node.take("dilations", [1, 1])
     source, padding = padded(e, node, kernel, strides, dilations)
@@ -115,8 +113,7 @@ def padded(
     image = node.inputs[0]
     pads, auto = node.take("pads", [0, 0, 0, 0]), node.take("auto_pad", "NOTSET")
     same = [
-        _same(-(-i // s), s, k, d, i)
-        for i, s, k, d in zip(e.shape(image)[2:], strides, kernel, dilations, strict=True)
+        _same(-(-i // s), s, k, d, i) for i, s, k, d in zip(e.shape(image)[2:], strides, kernel, dilations, strict=True)
     ]
     stated = [(pads[i], pads[i + 2]) for i in (0, 1)]
     if auto not in ("NOTSET", "VALID", "SAME_UPPER"):
@@ -149,9 +146,7 @@ def pad_zeros(e: Emitter, image: str, pads: list[tuple[int, int]], name: str) ->
 
 def _same(out: int, stride: int, kernel: int, dilation: int, size: int | None = None) -> tuple[int, int]:
     """Return what TFLite's SAME pads before and after, for a convolution with ``out`` results of ``size`` values."""
-    total = max(
-        0, (out - 1) * stride + (kernel - 1) * dilation + 1 - (out * stride if size is None else size)
-    )
+    total = max(0, (out - 1) * stride + (kernel - 1) * dilation + 1 - (out * stride if size is None else size))
     return total // 2, total - total // 2
 
 

@@ -98,9 +98,7 @@ class Emitter:
         """
         if value.dtype.kind == "f" and not np.isfinite(value).all():
             bad = int((~np.isfinite(value)).sum())
-            raise InputError(
-                f"tensor {name}: {bad} of {value.size} values are NaN or infinite; train or load again"
-            )
+            raise InputError(f"tensor {name}: {bad} of {value.size} values are NaN or infinite; train or load again")
         return self.model.constant(name, np.ascontiguousarray(value))
 
     def weight(self, name: str, value: Array) -> int:
@@ -126,9 +124,7 @@ class Emitter:
         if node.op == "Relu":
             return (0.0, float("inf"))
         limits = [self.graph.constants.get(node.given(i)) for i in (1, 2)]
-        if node.op != "Clip" or any(
-            node.given(i) and limit is None for i, limit in zip((1, 2), limits, strict=True)
-        ):
+        if node.op != "Clip" or any(node.given(i) and limit is None for i, limit in zip((1, 2), limits, strict=True)):
             return None
         low, high = (None if limit is None else float(limit.item()) for limit in limits)
         return (float("-inf") if low is None else low, float("inf") if high is None else high)

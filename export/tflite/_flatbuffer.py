@@ -98,17 +98,13 @@ class ModelBuilder:
         self._add(unique, value.shape, value.dtype, len(self._buffers) - 1, quantization)
         return self._indices[unique]
 
-    def _add(
-        self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any], buffer: int, quantization: Any
-    ) -> None:
+    def _add(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any], buffer: int, quantization: Any) -> None:
         self._indices[name] = len(self._tensors)
         tensor = schema.TensorT(shape=list(shape), type=TYPES[dtype], buffer=buffer, name=name, hasRank=True)
         tensor.quantization = quantization
         self._tensors.append(tensor)
 
-    def operator(
-        self, op: str, inputs: list[int], outputs: list[int], options: Any = None, version: int = 1
-    ) -> None:
+    def operator(self, op: str, inputs: list[int], outputs: list[int], options: Any = None, version: int = 1) -> None:
         """Append an operator.
 
         Args:
@@ -122,9 +118,7 @@ class ModelBuilder:
         code = self._codes.setdefault((op, version), len(self._codes))
         operator = schema.OperatorT(opcodeIndex=code, inputs=inputs, outputs=outputs)
         if options is not None:
-            operator.builtinOptionsType = getattr(
-                schema.BuiltinOptions, type(options).__name__.removesuffix("T")
-            )
+            operator.builtinOptionsType = getattr(schema.BuiltinOptions, type(options).__name__.removesuffix("T"))
             operator.builtinOptions = options
         self._operators.append(operator)
 

@@ -146,9 +146,7 @@ def parse(entries: Mapping[str, bytes], file: str) -> Metadata:
     """
     content = entries.get(NAME)
     if content is None:
-        raise InputError(
-            f"{file}: no {NAME}; expected one that states the normalisation: export the model again"
-        )
+        raise InputError(f"{file}: no {NAME}; expected one that states the normalisation: export the model again")
     try:
         root = _root(content)
         subgraph = _tables(root, 3)[0]

@@ -83,14 +83,10 @@ def resize(e: Emitter, node: Node) -> None:
     if key == ("nearest", "half_pixel", "round_prefer_floor") and ups:
         key = ("nearest", "half_pixel", "round_prefer_ceil")  # no pixel lies half-way, so nothing is rounded
     if key not in _RESIZES or source[:2] != goal[:2]:
-        raise RefusedError(
-            f"mode {mode}, {place}, {rounding}; TFLite has " + "; ".join(" ".join(k) for k in _RESIZES)
-        )
+        raise RefusedError(f"mode {mode}, {place}, {rounding}; TFLite has " + "; ".join(" ".join(k) for k in _RESIZES))
     corners, halves = _RESIZES[key]
     linear = mode == "linear"
-    options = (schema.ResizeBilinearOptionsT if linear else schema.ResizeNearestNeighborOptionsT)(
-        corners, halves
-    )
+    options = (schema.ResizeBilinearOptionsT if linear else schema.ResizeNearestNeighborOptionsT)(corners, halves)
     size = e.constant(f"{node.outputs[0]}#size", np.array(goal[2:], np.int32))
     op = "RESIZE_BILINEAR" if linear else "RESIZE_NEAREST_NEIGHBOR"
     e.emit(op, [e.tensor(node.inputs[0]), size], node.outputs[0], options, version=3)
@@ -158,9 +154,7 @@ def average_pool(e: Emitter, node: Node) -> None:
     _pool(e, node, "AVERAGE_POOL_2D", source, padding, kernel, strides)
 
 
-def _pool(
-    e: Emitter, node: Node, op: str, source: int, padding: int, kernel: list[int], strides: list[int]
-) -> None:
+def _pool(e: Emitter, node: Node, op: str, source: int, padding: int, kernel: list[int], strides: list[int]) -> None:
     if node.take("ceil_mode", 0):
         raise RefusedError("ceil_mode 1, expected 0")
     options = schema.Pool2DOptionsT(padding, strides[1], strides[0], kernel[1], kernel[0])
@@ -179,9 +173,7 @@ def pad(e: Emitter, node: Node) -> None:
         raise RefusedError(f"mode {mode}, expected constant")
     value = e.value(node.given(2), "value").item() if node.given(2) else 0.0
     if value != 0.0 or node.given(3):
-        raise RefusedError(
-            f"value {value}, axes {node.given(3) or 'not given'}; expected zeros over all axes"
-        )
+        raise RefusedError(f"value {value}, axes {node.given(3) or 'not given'}; expected zeros over all axes")
     amounts = [int(a) for a in e.value(node.given(1), "pads")]
     if min(amounts) < 0:
         raise RefusedError(f"pads {amounts}, expected none below 0")

@@ -40,8 +40,7 @@ class LiteRTRunner(Runner):
         self._interpreter = open_interpreter(self._content, path, num_threads=num_threads)
         self._metadata = _metadata.parse(metadata_of(read_model(self._content)), str(path))
         self._input, self._output = (
-            details[0]
-            for details in (self._interpreter.get_input_details(), self._interpreter.get_output_details())
+            details[0] for details in (self._interpreter.get_input_details(), self._interpreter.get_output_details())
         )
 
     def run(self, images: Images) -> Alphas:
@@ -81,9 +80,7 @@ def read_bytes(path: Path) -> bytes:
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); give a .tflite file") from error
     if content[4:8] != b"TFL3":
-        raise InputError(
-            f"{path}: identifier {content[4:8]!r}, expected b'TFL3': not a .tflite file, or damaged"
-        )
+        raise InputError(f"{path}: identifier {content[4:8]!r}, expected b'TFL3': not a .tflite file, or damaged")
     return content
 
 

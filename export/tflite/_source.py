@@ -94,9 +94,7 @@ def read(path: Path) -> Graph:
     try:
         model = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
     except onnx.shape_inference.InferenceError as error:
-        raise InputError(
-            f"{path}: the shapes do not fit each other ({error}); export the trunk again"
-        ) from error
+        raise InputError(f"{path}: the shapes do not fit each other ({error}); export the trunk again") from error
     graph = model.graph
     constants = {t.name: onnx.numpy_helper.to_array(t) for t in graph.initializer}
     constants |= {n.output[0]: _constant(n) for n in graph.node if n.op_type == "Constant"}
@@ -128,7 +126,5 @@ def _shape(path: Path, info: onnx.ValueInfoProto) -> tuple[int, ...]:
     shape = _graph.shape(info)
     if not all(isinstance(size, int) and size > 0 for size in shape):
         text = ", ".join(map(str, shape))
-        raise InputError(
-            f"{path}: tensor {info.name} has shape ({text}); expected fixed sizes: export with --size HxW"
-        )
+        raise InputError(f"{path}: tensor {info.name} has shape ({text}); expected fixed sizes: export with --size HxW")
     return tuple(int(size) for size in shape)

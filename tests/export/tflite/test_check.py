@@ -87,9 +87,7 @@ def test_a_weight_of_the_wrong_type(half: Path, edited: Edit, trunk: Trunk) -> N
         graph = model.subgraphs[0]
         names = [tensor.name.decode() for tensor in graph.tensors]
         goal, source = names.index("downs.1.weight#fp32"), names.index("downs.1.weight#fp16")
-        value = np.frombuffer(bytes(model.buffers[graph.tensors[source].buffer].data), np.float16).astype(
-            np.float32
-        )
+        value = np.frombuffer(bytes(model.buffers[graph.tensors[source].buffer].data), np.float16).astype(np.float32)
         model.buffers.append(_flatbuffer.schema.BufferT(np.frombuffer(value.tobytes(), np.uint8)))
         graph.tensors[goal].buffer = len(model.buffers) - 1
         graph.operators = [op for op in graph.operators if goal not in op.outputs]

@@ -42,9 +42,7 @@ def either(request: pytest.FixtureRequest, trunk: Trunk, tmp_path_factory: pytes
         "description": "A small student.",
     }
     weights.save(net, folder / "mobile.safetensors", card)
-    return _trunk.from_student(
-        folder / "mobile.safetensors", trunk.height, trunk.width, folder / "trunk.onnx"
-    )
+    return _trunk.from_student(folder / "mobile.safetensors", trunk.height, trunk.width, folder / "trunk.onnx")
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
@@ -63,9 +61,7 @@ def test_the_student_passes_its_gate(either: Trunk, images: Images, precision: s
 def test_float16_halves_the_file(trunk: Trunk, tmp_path: Path) -> None:
     for precision in TARGET.gates:
         TARGET.convert(trunk, precision, tmp_path / precision)
-    weights = sum(
-        len(t.raw_data) for t in onnx.load(trunk.path).graph.initializer if t.name.endswith(".weight")
-    )
+    weights = sum(len(t.raw_data) for t in onnx.load(trunk.path).graph.initializer if t.name.endswith(".weight"))
     saved = (tmp_path / "fp32").stat().st_size - (tmp_path / "fp16").stat().st_size
     assert weights / 2 * 0.8 < saved < weights / 2  # DEQUANTIZE operators take a little of it back
 

@@ -97,9 +97,7 @@ def test_a_flag_flipped_in_the_file_is_located(trunk: Trunk, images: Images, tmp
     assert differing(trunk, path, images, "fp32") == []
     model = _runner.read_model(path.read_bytes())
     graph = model.subgraphs[0]
-    resize = next(
-        o for o in graph.operators if isinstance(o.builtinOptions, _flatbuffer.schema.ResizeBilinearOptionsT)
-    )
+    resize = next(o for o in graph.operators if isinstance(o.builtinOptions, _flatbuffer.schema.ResizeBilinearOptionsT))
     resize.builtinOptions.halfPixelCenters = False
     path.write_bytes(_flatbuffer.write(model))
     assert differing(trunk, path, images, "fp32")[0] == graph.tensors[resize.outputs[0]].name.decode()

@@ -92,21 +92,15 @@ AGREE: dict[str, Any] = {
         w=(5, 3, 3, 3), shape=(1, 3, 8, 6), pads=[1, 1, 1, 1], strides=[2, 2]
     ),
     "conv stride 2, odd size": conv(w=(5, 3, 3, 3), shape=(1, 3, 7, 9), pads=[1, 1, 1, 1], strides=[2, 2]),
-    "conv stride 2, padded after": conv(
-        w=(5, 3, 3, 3), shape=(1, 3, 8, 6), pads=[0, 0, 1, 1], strides=[2, 2]
-    ),
+    "conv stride 2, padded after": conv(w=(5, 3, 3, 3), shape=(1, 3, 8, 6), pads=[0, 0, 1, 1], strides=[2, 2]),
     "conv rectangular": conv(w=(5, 3, 1, 5), shape=(1, 3, 8, 6), pads=[0, 2, 0, 2], strides=[2, 1]),
     "conv lop-sided": conv(w=(5, 3, 3, 3), shape=(1, 3, 8, 6), pads=[2, 0, 1, 3]),
     "conv dilated": conv(w=(5, 3, 3, 3), shape=(1, 3, 8, 6), pads=[2, 2, 2, 2], dilations=[2, 2]),
     "conv auto_pad upper": conv(w=(5, 3, 3, 3), shape=(1, 3, 8, 6), auto_pad="SAME_UPPER", strides=[2, 2]),
     "conv auto_pad valid": conv(w=(5, 3, 3, 3), shape=(1, 3, 8, 6), auto_pad="VALID"),
     "depthwise": conv(w=(3, 1, 3, 3), shape=(1, 3, 8, 6), pads=[1, 1, 1, 1], group=3),
-    "depthwise stride 2": conv(
-        w=(3, 1, 3, 3), shape=(1, 3, 8, 6), pads=[1, 1, 1, 1], group=3, strides=[2, 2]
-    ),
-    "depthwise dilated": conv(
-        w=(3, 1, 3, 3), shape=(1, 3, 8, 6), pads=[2, 2, 2, 2], group=3, dilations=[2, 2]
-    ),
+    "depthwise stride 2": conv(w=(3, 1, 3, 3), shape=(1, 3, 8, 6), pads=[1, 1, 1, 1], group=3, strides=[2, 2]),
+    "depthwise dilated": conv(w=(3, 1, 3, 3), shape=(1, 3, 8, 6), pads=[2, 2, 2, 2], group=3, dilations=[2, 2]),
     "depthwise of 2 filters": conv(w=(6, 1, 3, 3), shape=(1, 3, 8, 6), pads=[1, 1, 1, 1], group=3),
     "transposed patch": deconv(w=(3, 5, 2, 2), shape=(1, 3, 4, 6), strides=[2, 2]),
     "transposed patch of 4": deconv(w=(3, 1, 4, 4), shape=(1, 3, 4, 6), strides=[4, 4]),
@@ -137,12 +131,8 @@ AGREE: dict[str, Any] = {
     "bilinear down": resize((2, 3), mode="linear"),
     "bilinear aligned": resize((8, 12), mode="linear", coordinate_transformation_mode="align_corners"),
     "bilinear asymmetric": resize((8, 12), mode="linear", coordinate_transformation_mode="asymmetric"),
-    "nearest by torch": scaled(
-        2, mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor"
-    ),
-    "nearest by torch, odd": resize(
-        (7, 9), coordinate_transformation_mode="asymmetric", nearest_mode="floor"
-    ),
+    "nearest by torch": scaled(2, mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor"),
+    "nearest by torch, odd": resize((7, 9), coordinate_transformation_mode="asymmetric", nearest_mode="floor"),
     "nearest half pixel": scaled(3, mode="nearest"),
     "nearest half pixel down": resize((2, 3), mode="nearest", nearest_mode="round_prefer_ceil"),
     "shuffle CRD to one channel": chain(node("DepthToSpace", blocksize=2, mode="CRD"), shape=(1, 4, 3, 5)),
