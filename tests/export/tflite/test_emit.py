@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -22,26 +23,23 @@ TARGET = tflite.TARGET
 
 
 @pytest.fixture(scope="session", params=["friendly", "mobile"])
-def either(request: pytest.FixtureRequest, trunk: Trunk, tmp_path_factory: pytest.TempPathFactory) -> Trunk:
+def either(
+    request: pytest.FixtureRequest, trunk: Trunk, weights: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Trunk:
     """Return the trunk of a small student of each architecture."""
     if request.param == "friendly":
         return trunk
     import torch
 
     from edgemat.export import _trunk
-    from edgemat.model import weights
-    from edgemat.model.student import Student, StudentConfig
+    from edgemat.model import weights as files
+    from edgemat.model.student import Student
 
     folder = tmp_path_factory.mktemp("mobile")
     torch.manual_seed(2)
-    net = Student(StudentConfig(arch="mobile", widths=(8, 8, 16, 16), depths=(1, 1, 1))).eval()
-    card = {
-        "version": "0.0",
-        "license": "Apache-2.0",
-        "author": "the tests",
-        "description": "A small student.",
-    }
-    weights.save(net, folder / "mobile.safetensors", card)
+    net = Student(dataclasses.replace(files.load(weights).net.config, arch=request.param)).eval()
+    card = {"version": "0.0", "license": "Apache-2.0", "author": "the tests", "description": "A small student."}
+    files.save(net, folder / "mobile.safetensors", card)
     return _trunk.from_student(folder / "mobile.safetensors", trunk.height, trunk.width, folder / "trunk.onnx")
 
 
