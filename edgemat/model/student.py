@@ -12,6 +12,9 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 STRIDE = 16
 """The deepest features stand for squares of this many input pixels: height and width are multiples of it."""
 
+PATCH = 4
+"""Side of the square of pixels that one feature at the finest level stands for."""
+
 
 @dataclass(frozen=True)
 class Normalization:
@@ -40,22 +43,22 @@ class StudentConfig:
 
     Attributes:
         arch: ``friendly`` (patchify stem, dense 3x3 blocks) or ``mobile`` (inverted residuals with depthwise 3x3).
-        widths: Channels at 1/2, 1/4, 1/8 and 1/16 of the input's size.
+        widths: Channels at 1/4, 1/8 and 1/16 of the input's size.
         depths: Residual blocks at 1/4, 1/8 and 1/16.
         normalization: Applied to RGB in [0, 1] inside the network.
     """
 
     arch: str = "friendly"
-    widths: tuple[int, int, int, int] = (16, 32, 64, 128)
-    depths: tuple[int, int, int] = (1, 2, 3)
+    widths: tuple[int, int, int] = (32, 64, 80)
+    depths: tuple[int, int, int] = (0, 1, 2)
     normalization: Normalization = Normalization()
 
     def __post_init__(self) -> None:
         """Check the fields against each other."""
         if self.arch not in ARCHITECTURES:
             raise ValueError(f"arch {self.arch!r}, expected one of {', '.join(ARCHITECTURES)}")
-        if len(self.widths) != 4 or min(self.widths) < 4:
-            raise ValueError(f"widths {self.widths}, expected four numbers of at least 4")
+        if len(self.widths) != 3 or min(self.widths) < 4:
+            raise ValueError(f"widths {self.widths}, expected three numbers of at least 4")
         if len(self.depths) != 3 or min(self.depths) < 0:
             raise ValueError(f"depths {self.depths}, expected three numbers of at least 0")
 
@@ -64,6 +67,22 @@ def conv(cin: int, cout: int, kernel: int, stride: int = 1, groups: int = 1) -> 
     """Return convolution and batch normalisation, 'same' padding at stride 1, none for a patch (kernel = stride)."""
     pad = 0 if kernel == stride else kernel // 2
     return nn.Sequential(nn.Conv2d(cin, cout, kernel, stride, pad, groups=groups, bias=False), nn.BatchNorm2d(cout))
+
+
+class Bottleneck(nn.Module):
+    """Halve the channels by 1x1, filter by dense 3x3, restore by 1x1, with a residual: (N, C, h, w) to the same shape."""
+
+    def __init__(self, width: int) -> None:
+        """Build a block of ``width`` channels."""
+        super().__init__()
+        self.reduce = conv(width, width // 2, 1)
+        self.filter = conv(width // 2, width // 2, 3)
+        self.restore = conv(width // 2, width, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return relu(x + f(x))."""
+        y = torch.relu(self.filter(torch.relu(self.reduce(x))))
+        return torch.relu(x + self.restore(y))
 
 
 class Block(nn.Module):
@@ -125,10 +144,11 @@ class DenseDecoderBlock(nn.Module):
 
 
 class Student(nn.Module):
-    """Encoder of 2x2 patches and residual blocks, additive skips, bilinear decoder, and a pixel-shuffle head at 1/2.
+    """Patch encoder with residual blocks, additive skips, bilinear decoder, and a head that shuffles cells to pixels.
 
-    The last decoder's 3x3 convolution at 1/2 sees across the cells that the shuffle interleaves, so edges are smooth
-    where a stride-4 transposed convolution leaves 4x4 blocks; the first features at 1/2 feed it fine detail.
+    Nothing works above 1/4 of the input's size, where int8 gains least. The decoder's and the head's 3x3 convolutions
+    see across the 4x4 cells that the shuffle lays out, so edges are smooth where a stride-4 transposed convolution
+    leaves blocks.
 
     Example:
         >>> net = Student(StudentConfig()).eval()
@@ -145,14 +165,14 @@ class Student(nn.Module):
         self.register_buffer("mean", torch.tensor(norm.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(norm.std).view(1, 3, 1, 1), persistent=False)
         widths = config.widths
-        pairs = list(zip((3, *widths), widths, strict=False))
-        self.downs = nn.ModuleList(conv(a, b, 2, 2) for a, b in pairs)
+        pairs = list(zip(widths, widths[1:], strict=False))
+        self.downs = nn.ModuleList([conv(3, widths[0], PATCH, PATCH), *(conv(a, b, 2, 2) for a, b in pairs)])
         self.stages = nn.ModuleList(
-            nn.Sequential(*[block(w) for _ in range(d)]) for w, d in zip(widths, (0, *config.depths), strict=True)
+            nn.Sequential(*[block(w) for _ in range(d)]) for w, d in zip(widths, config.depths, strict=True)
         )
-        self.laterals = nn.ModuleList(conv(b, a, 1) for a, b in pairs[1:])
-        self.decoders = nn.ModuleList(decoder_block(a) for a, _ in pairs[1:])
-        self.head = nn.Conv2d(widths[0], 4, 1)
+        self.laterals = nn.ModuleList(conv(b, a, 1) for a, b in pairs)
+        self.decoders = nn.ModuleList(decoder_block(a) for a, _ in pairs)
+        self.head = nn.Conv2d(widths[0], PATCH * PATCH, 3, padding=1)
         nn.init.constant_(self.head.bias, 0.5)  # type: ignore[arg-type]  # half-way: neither end of the clamp is dead
 
     def logits(self, image: Tensor) -> Tensor:
@@ -164,6 +184,10 @@ class Student(nn.Module):
         Returns:
             float32, (N, 1, H, W), unbounded; 0 and 1 are the ends of alpha.
         """
+        return nn.functional.pixel_shuffle(self._cells(image), PATCH)
+
+    def _cells(self, image: Tensor) -> Tensor:
+        """Return alpha before the clamp as the channels of 4x4 cells, (N, 16, H / 4, W / 4)."""
         y = (image - self.mean) / self.std
         skips = []
         for down, stage in zip(self.downs, self.stages, strict=True):
@@ -173,7 +197,8 @@ class Student(nn.Module):
         for lateral, decoder, skip in reversed(levels):
             y = nn.functional.interpolate(lateral(y), scale_factor=2.0, mode="bilinear", align_corners=False)
             y = decoder(torch.relu(y + skip))
-        return nn.functional.pixel_shuffle(self.head(y), 2)
+        cells: Tensor = self.head(y)
+        return cells
 
     def forward(self, image: Tensor) -> Tensor:
         """Return alpha.
@@ -184,7 +209,8 @@ class Student(nn.Module):
         Returns:
             Skin matte, float32, (N, 1, H, W), in [0, 1]; exactly 0 and exactly 1 are reached.
         """
-        return self.logits(image).clamp(0.0, 1.0)
+        # Clamped before the shuffle, so that a converter can fuse the clamp into the head's convolution.
+        return nn.functional.pixel_shuffle(self._cells(image).clamp(0.0, 1.0), PATCH)
 
     def deploy(self) -> Student:
         """Return a copy for export: batch normalisation folded, normalisation folded into the first convolution.
@@ -215,6 +241,7 @@ def _fold_normalization(layer: nn.Module, norm: Normalization) -> None:
 
 ARCHITECTURES: dict[str, tuple[type[nn.Module], type[nn.Module]]] = {
     "friendly": (Block, DenseDecoderBlock),
+    "bottleneck": (Bottleneck, DenseDecoderBlock),
     "mobile": (InvertedResidual, SeparableBlock),
 }
 """Encoder block and decoder block of each architecture."""

@@ -138,8 +138,8 @@ def _config(path: str | Path, metadata: Mapping[str, str]) -> StudentConfig:
     try:
         fields: dict[str, Any] = json.loads(metadata["config"])
         normalization = Normalization(**{k: tuple(v) for k, v in fields.pop("normalization").items()})
-        lists = {key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}
-        return StudentConfig(**lists, normalization=normalization)
+        fields = {key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}
+        return StudentConfig(**fields, normalization=normalization)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
             f"{path}: config {metadata.get('config')!r} is not a student's ({error}); it may come from another version "

@@ -62,6 +62,4 @@ def train_student(
     validation = holdout(
         load_faces("val", cache_dir), load_occluders("val", cache_dir), recipe.validation_per_face, size=recipe.size
     )
-    return train_plain(
-        recipe, compositor.sample, validation, out, card=card(recipe, command), on_progress=on_progress
-    )
+    return train_plain(recipe, compositor.sample, validation, out, card=card(recipe, command), on_progress=on_progress)

@@ -33,7 +33,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory, images: npt.NDArray[np.uin
     from edgemat.model.student import Student, StudentConfig
 
     torch.manual_seed(1)
-    net = Student(StudentConfig(widths=(8, 8, 16, 16), depths=(1, 1, 1)))
+    net = Student(StudentConfig(widths=(8, 8, 16), depths=(1, 1, 1)))
     for module in net.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             torch.nn.init.uniform_(module.weight, 0.5, 1.5)

@@ -17,7 +17,7 @@ from edgemat.model.student import StudentConfig
 from edgemat.train import stages
 from edgemat.train.stages import PlainRecipe, Progress, train_plain
 
-TINY = StudentConfig(widths=(4, 4, 8, 8), depths=(1, 1, 1))
+TINY = StudentConfig(widths=(8, 8, 8), depths=(1, 1, 1))
 CARD = {"version": "0", "license": "none", "author": "test", "description": "test", "command": "test"}
 
 
@@ -140,7 +140,7 @@ def test_an_impossible_recipe_is_refused(values: dict[str, object], message: str
 
 def test_a_recipe_survives_toml_and_json(tmp_path: Path) -> None:
     path = tmp_path / "recipe.toml"
-    path.write_text('steps = 7\n[student]\narch = "mobile"\nwidths = [8, 8, 8, 8]\n')
+    path.write_text('steps = 7\n[student]\narch = "mobile"\nwidths = [8, 8, 8]\n')
     read = PlainRecipe.from_toml(path)
-    assert (read.steps, read.student.arch, read.student.widths) == (7, "mobile", (8, 8, 8, 8))
+    assert (read.steps, read.student.arch, read.student.widths) == (7, "mobile", (8, 8, 8))
     assert PlainRecipe.from_mapping(read.plain()) == read
