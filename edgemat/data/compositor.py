@@ -12,9 +12,10 @@ import numpy.typing as npt
 
 from edgemat.data import procedural, wearables
 from edgemat.data.augment import Augmentation, photograph
+from edgemat.data.basematte import OVAL
 from edgemat.data.noise import texture
 from edgemat.data.placement import place
-from edgemat.data.scene import OVAL, Layer, Map, Patch, Points, Scene, alpha_of, times
+from edgemat.data.scene import Layer, Map, Patch, Points, Scene, alpha_of, times
 from edgemat.data.types import Face, Occluder, Sample
 from edgemat.errors import InputError
 
@@ -37,7 +38,7 @@ _WEIGHTS = {
     "object": 0.09, "blob": 0.05, "phone": 0.03, "cup": 0.05, "microphone": 0.05, "fingers": 0.1, "hand": 0.24,
     "veil": 0.04, "smoke": 0.06,
 }  # fmt: skip
-_EMOJI_WHERE_BOTH = 0.4
+_EMOJI_WHERE_BOTH = 0.25
 _FINE = frozenset({"hair", "glasses", "smoke"})  # what a full blur of the edge would wash away
 _FEATHER = 0.03
 

@@ -13,16 +13,14 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from edgemat.data.basematte import OVAL
+
 Layer = npt.NDArray[np.float32]
 Map = npt.NDArray[np.float32]
 Points = npt.NDArray[np.float32]
 Colour = npt.NDArray[np.floating] | tuple[float, float, float]
 
-# The outline of the face mesh, clockwise from the middle of the forehead, and its jaw part from ear to ear.
-OVAL = (
-    10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377,
-    152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109,
-)  # fmt: skip
+# The outline's lower part, from ear to ear.
 JAW = OVAL[8:29]
 _RIGHT_EYE, _LEFT_EYE = (33, 133), (362, 263)
 _SUBPIXEL_BITS = 4
