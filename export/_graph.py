@@ -30,6 +30,7 @@ def read(path: Path) -> ModelProto:
         UnsupportedOpError: Operators that the ONNX standard does not have; all are listed.
     """
     import onnx
+    import onnx.inliner
     from google.protobuf.message import DecodeError
 
     if not path.is_file():
@@ -190,7 +191,7 @@ def _module_of(node: NodeProto, weights: set[str]) -> str | None:
     """Return ``a.b`` when the node holds a weight ``a.b.weight``."""
     for name in node.input:
         if name in weights and name.endswith(_PARAMETERS[0]):
-            return name.removesuffix(_PARAMETERS[0])
+            return str(name).removesuffix(_PARAMETERS[0])
     return None
 
 

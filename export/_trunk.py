@@ -155,7 +155,7 @@ def _simplified(model: ModelProto) -> ModelProto:
     import onnxsim
 
     try:
-        simple, _ = onnxsim.simplify(model, skipped_optimizers=["eliminate_duplicate_initializer"])
+        simple: ModelProto = onnxsim.simplify(model, skipped_optimizers=["eliminate_duplicate_initializer"])[0]
     except Exception as error:  # onnxsim raises bare RuntimeErrors of its C++ part
         raise TrunkError(f"onnxsim cannot simplify the graph: {str(error).splitlines()[0]}") from error
     _graph.lift_constants(simple)

@@ -153,7 +153,8 @@ class OnnxRunner(Runner):
         import numpy as np
 
         (alpha,) = self._session.run(["alpha"], {"image": image})
-        return np.asarray(alpha, np.float32)[0, 0]
+        matte: Alphas = np.asarray(alpha, np.float32)[0, 0]
+        return matte
 
     def trace(self, image: Images) -> Tensors:
         """Return every tensor that the file's nodes make, in order, for one image, uint8, (H, W, 3)."""

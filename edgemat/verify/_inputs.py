@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _MISTAKES: dict[str, Callable[[Floats], Floats]] = {
     "R and B were swapped: look at its input's colour layout": lambda x: x[:, ::-1],
     "pixels were not divided by 255: look at its input's scale": lambda x: x * 255,
-    "pixels were divided by 255 twice: look at its input's scale": lambda x: x / 255,
+    "pixels were divided by 255 twice: look at its input's scale": lambda x: x * (1 / 255),
     "pixels were scaled to [-1, 1]: look at its input's scale and bias": lambda x: x * 2 - 1,
     "interleaved pixels (NHWC) were read as planes (NCHW): look at its input's layout": (
         lambda x: x.transpose(0, 2, 3, 1).reshape(x.shape)
