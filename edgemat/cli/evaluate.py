@@ -10,13 +10,13 @@ from edgemat import console
 
 
 @click.command()
-@click.option("--weights", type=click.Path(path_type=Path), help="A student's .safetensors; the shipped one by default.")
+@click.option("--weights", type=click.Path(path_type=Path), help="A student's file; the shipped one by default.")
 @click.option("--split", type=click.Choice(["test", "val"]), default="test", show_default=True, help="Whose faces.")
 @click.option("--per-face", type=click.IntRange(min=1), default=8, show_default=True, help="Composites a face.")
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder for evaluation.json and sheet.png.")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder for evaluation.json and a sheet.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
 def evaluate(weights: Path | None, split: str, per_face: int, out: Path | None, as_json: bool) -> None:
-    """Score a student on the hold-out: MAD, MSE, SAD, Grad, Conn, IoU.
+    """Score a student on unseen faces, beside a baseline.
 
     The hold-out is fixed: the split's faces, a number of composites each with the split's own occluders, a fixed seed.
     Beside the student stands the face-mesh hull, which knows no occluder. Needs: edgemat data fetch.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -70,7 +71,7 @@ def conv(cin: int, cout: int, kernel: int, stride: int = 1, groups: int = 1) -> 
 
 
 class Bottleneck(nn.Module):
-    """Halve the channels by 1x1, filter by dense 3x3, restore by 1x1, with a residual: (N, C, h, w) to the same shape."""
+    """Halve the channels by 1x1, filter by dense 3x3, restore by 1x1, with a residual: (N, C, h, w) to itself."""
 
     def __init__(self, width: int) -> None:
         """Build a block of ``width`` channels."""
@@ -165,7 +166,7 @@ class Student(nn.Module):
         self.register_buffer("mean", torch.tensor(norm.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(norm.std).view(1, 3, 1, 1), persistent=False)
         widths = config.widths
-        pairs = list(zip(widths, widths[1:], strict=False))
+        pairs = list(pairwise(widths))
         self.downs = nn.ModuleList([conv(3, widths[0], PATCH, PATCH), *(conv(a, b, 2, 2) for a, b in pairs)])
         self.stages = nn.ModuleList(
             nn.Sequential(*[block(w) for _ in range(d)]) for w, d in zip(widths, config.depths, strict=True)
@@ -227,6 +228,35 @@ class Student(nn.Module):
         net.mean.zero_()
         net.std.fill_(1.0)
         return net
+
+
+def count_macs(net: nn.Module, height: int, width: int) -> int:
+    """Count the multiply-accumulates of all convolutions for one image.
+
+    Args:
+        net: Takes (1, 3, height, width).
+        height: Rows of the image.
+        width: Columns of the image.
+
+    Example:
+        >>> count_macs(nn.Conv2d(3, 8, 3, padding=1), 4, 4)
+        3456
+    """
+    total = 0
+
+    def count(layer: nn.Module, _: object, output: Tensor) -> None:
+        nonlocal total
+        assert isinstance(layer, nn.Conv2d)
+        total += output[0].numel() * layer.weight[0].numel()
+
+    hooks = [layer.register_forward_hook(count) for layer in net.modules() if isinstance(layer, nn.Conv2d)]
+    try:
+        with torch.no_grad():
+            net(torch.zeros(1, 3, height, width))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return total
 
 
 def _fold_normalization(layer: nn.Module, norm: Normalization) -> None:

@@ -43,3 +43,14 @@ def find(name: str) -> PlainRecipe:
     if name not in names():
         raise InputError(f"--recipe {name}: no such recipe; shipped: {', '.join(names())}; or give a .toml file")
     return PlainRecipe.from_toml(Path(str(resources.files(__name__) / f"{name}.toml")))
+
+
+def candidates() -> dict[str, PlainRecipe]:
+    """Return the recipes of the candidate architectures, by name without the prefix ``candidate-``.
+
+    Example:
+        >>> sorted(candidates())
+        ['bottleneck', 'friendly', 'mobile']
+    """
+    prefix = "candidate-"
+    return {name.removeprefix(prefix): find(name) for name in names() if name.startswith(prefix)}
