@@ -53,9 +53,11 @@ class Emitter:
         """Return the shape of an activation, in ONNX's layout.
 
         Raises:
-            RefusedError: It is not of rank 4.
+            RefusedError: It is not of rank 4, or unknown because a node before cannot be translated.
         """
-        shape = self.graph.shapes.get(name, ())
+        if name not in self.graph.shapes:
+            raise RefusedError(f"the shape of tensor {name} is not known")
+        shape = self.graph.shapes[name]
         if len(shape) != 4:
             raise RefusedError(f"tensor {name} has rank {len(shape)}, expected 4 (NCHW)")
         return (shape[0], shape[1], shape[2], shape[3])

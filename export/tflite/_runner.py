@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -98,8 +100,7 @@ def open_interpreter(content: bytes, path: Path, num_threads: int = 1, delegate:
     """
     kind = OpResolverType.BUILTIN if delegate else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # LiteRT warns that keeping all tensors takes memory
+        with _silence():
             interpreter = Interpreter(
                 model_content=content,
                 num_threads=num_threads,
@@ -110,6 +111,24 @@ def open_interpreter(content: bytes, path: Path, num_threads: int = 1, delegate:
     except (ValueError, RuntimeError) as error:
         raise InputError(f"{path}: LiteRT cannot load it ({error}); export the model again") from error
     return interpreter
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Drop what LiteRT says while it loads a model: a greeting of its delegate and that kept tensors take memory.
+
+    The greeting goes to file descriptor 2 from C++, which replacing ``sys.stderr`` would not catch. What goes wrong
+    comes as an exception all the same.
+    """
+    with warnings.catch_warnings(), open(os.devnull, "w") as null:
+        warnings.simplefilter("ignore")
+        saved = os.dup(2)
+        os.dup2(null.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
 
 
 def read_model(content: bytes) -> Any:

@@ -36,7 +36,9 @@ def make(tmp_path: Path) -> Make:
         x = helper.make_tensor_value_info("image", onnx.TensorProto.FLOAT, shape)
         y = helper.make_tensor_value_info(output, onnx.TensorProto.FLOAT, None)
         graph = helper.make_graph(list(nodes), "tiny", [x], [y], tensors)
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+        model = helper.make_model(
+            graph, opset_imports=[helper.make_opsetid(*i) for i in (("", 18), ("com.example", 1))], ir_version=10
+        )
         model = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
         path = tmp_path / "tiny.onnx"
         onnx.save(model, path)

@@ -200,6 +200,10 @@ def test_every_operator_of_the_table_is_tested() -> None:
 
 
 REFUSED: dict[str, tuple[str, Any]] = {
+    "operator of another domain": (
+        r"node_alpha.*com\.example::Relu",
+        chain(node("Relu", domain="com.example")),
+    ),
     "unknown operator": ("operator not supported", chain(node("Erf"))),
     "grouped conv": ("group 2 of 4 channels", conv(w=(4, 2, 3, 3), shape=(1, 4, 6, 6), group=2)),
     "conv of computed weights": (

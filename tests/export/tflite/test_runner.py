@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,13 @@ def test_trace_shows_the_trunk_s_tensors(artefact: Path, trunk: Trunk, images: I
         assert value.shape == expected[name].shape
         assert np.abs(value - expected[name]).max() <= 1e-5 * np.abs(expected[name]).max(), name
     assert np.abs(found["alpha"][:, 0] - alpha).max() <= 1e-6
+
+
+def test_loading_is_silent(artefact: Path, images: Images, capfd: pytest.CaptureFixture[str]) -> None:
+    with TARGET.load(artefact) as runner:
+        runner.trace(images[0])
+    os.write(2, b"heard again")
+    assert capfd.readouterr() == ("", "heard again")
 
 
 def test_threads_change_nothing(artefact: Path, images: Images) -> None:
