@@ -109,7 +109,8 @@ def student_calls(trunk: Trunk, images: Pixels, threads: int, folder: Path) -> t
 def _ort(model: bytes, threads: int) -> Call:
     session = onnx.session(model, threads)
     first = session.get_inputs()[0]
-    feed = {first.name: np.random.default_rng(0).random(first.shape, np.float32)}
+    pixels = np.random.default_rng(0).integers(0, 256, first.shape, np.uint8)
+    feed = {first.name: pixels if first.type == "tensor(uint8)" else pixels.astype(np.float32) / 255}
     return lambda: session.run(None, feed)
 
 

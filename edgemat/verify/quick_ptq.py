@@ -22,6 +22,8 @@ Pixels = npt.NDArray[np.uint8]
 def onnx_int8(trunk: Path, images: Pixels) -> bytes:
     """Quantize an ONNX file with ONNX Runtime's static quantizer: uint8 activations, int8 weights per channel, Q/DQ.
 
+    The result takes 8-bit pixels and gives 8-bit alpha, as a phone has them.
+
     Args:
         trunk: Float32 ONNX with input ``image``, (1, 3, H, W), RGB in [0, 1].
         images: Calibration pixels, uint8, (N, H, W, 3).
@@ -55,9 +57,41 @@ def onnx_int8(trunk: Path, images: Pixels) -> bytes:
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
             )
-            return out.read_bytes()
+            return _with_integer_ends(out)
     finally:
         root.setLevel(level)
+
+
+def _with_integer_ends(path: Path) -> bytes:
+    """Take off the first QuantizeLinear and the last DequantizeLinear, so that both ends are uint8.
+
+    A last DepthToSpace, which only moves values and which the quantizer leaves in float, then moves codes.
+    """
+    import onnx
+
+    model = onnx.load(path)
+    graph = model.graph
+    image, alpha = graph.input[0], graph.output[0]
+    first = next(n for n in graph.node if n.op_type == "QuantizeLinear" and n.input[0] == image.name)
+    makers = {name: node for node in graph.node for name in node.output}
+    end = makers[alpha.name]
+    last = makers[end.input[0]] if end.op_type == "DepthToSpace" else end
+    if last.op_type != "DequantizeLinear":
+        raise ValueError(f"{last.name}: {last.op_type} before {alpha.name}, expected DequantizeLinear")
+    renamed = {first.output[0]: image.name, last.output[0]: last.input[0]}
+    if last is end:
+        renamed[last.input[0]] = alpha.name
+    graph.node.remove(first)
+    graph.node.remove(last)
+    for node in graph.node:
+        for names in (node.input, node.output):
+            for place, name in enumerate(names):
+                names[place] = renamed.get(name, name)
+    for value in (image, alpha):
+        value.type.tensor_type.elem_type = onnx.TensorProto.UINT8
+    del graph.value_info[:]  # those of the shuffled codes are float no more
+    onnx.checker.check_model(model, full_check=True)
+    return bytes(model.SerializeToString())
 
 
 def tflite_int8(path: Path, images: Pixels) -> bytes:
