@@ -30,7 +30,7 @@ class CoreML(Runner):
 
         alphas = []
         for image in images:
-            result = self._model.predict({"image": Image.fromarray(image, "RGB")})["alpha"]
+            result = self._model.predict({"image": Image.fromarray(image)})["alpha"]
             alphas.append(np.asarray(result, np.float32).reshape(image.shape[:2]))  # a grey image or an array
         return np.stack(alphas)
 

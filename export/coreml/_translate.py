@@ -103,7 +103,9 @@ class _State:
         self.values: dict[str, Any] = dict(constants(model))
         self.shapes: dict[str, Shape] = {name: value.shape for name, value in self.values.items()}
         for info in [*graph.input, *graph.value_info, *graph.output]:
-            self.shapes[info.name] = tuple(d.dim_value for d in info.type.tensor_type.shape.dim)
+            dims = [d.dim_value for d in info.type.tensor_type.shape.dim]
+            if info.type.tensor_type.HasField("shape") and all(dims):  # none that depends on the image
+                self.shapes[info.name] = tuple(dims)
         self.graph_input = next(i.name for i in graph.input if i.name not in self.values)
         self.const_vars: dict[str, Any] = {}
         self.names: dict[str, str] = {}
@@ -128,7 +130,7 @@ def _translate_node(state: _State, mb: Any, index: int, node: onnx.NodeProto) ->
         return  # a Constant
     title = f"{node.name or f'node {index}'} ({node.op_type})"
     try:
-        translation = None if node.domain not in ("", "ai.onnx") else TABLE.get(node.op_type)
+        translation = TABLE.get(node.op_type)
         if translation is None:
             raise RefusalError("no translation of this operator")
         if any(name for name in node.output[1:]):
@@ -136,7 +138,7 @@ def _translate_node(state: _State, mb: Any, index: int, node: onnx.NodeProto) ->
         if any(name and name not in state.values for name in node.input):
             return  # fed by a refused node whose shape is unknown
         if output not in state.shapes:
-            raise RefusalError("the shape of its output cannot be inferred")
+            raise RefusalError("its output has no fixed shape")
         made = translation(_node(state, mb, node))
         if tuple(made.shape) != state.shapes[output]:
             raise RefusalError(f"MIL makes shape {tuple(made.shape)}, ONNX {state.shapes[output]}")

@@ -11,6 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+pytest.importorskip("coremltools")
+pytest.importorskip("onnx")
+
 from edgemat.export._target import Trunk
 from edgemat.export.coreml import TARGET
 

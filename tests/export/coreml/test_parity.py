@@ -41,7 +41,7 @@ def test_package_agrees_with_trunk(
         found = runner.run(images)
     assert found.dtype == np.float32
     assert found.shape == images.shape[:3]
-    assert expected.std() > 0.05  # a constant alpha would agree with anything
+    assert expected.std() > 0.02  # a constant alpha would agree with anything
     assert passes(TARGET.gates[precision], expected, found)
 
 
@@ -79,7 +79,7 @@ def test_mobile_architecture(
     from edgemat.model.student import Student, StudentConfig
 
     torch.manual_seed(2)
-    net = Student(StudentConfig(arch="mobile", widths=(8, 8, 16, 16), depths=(1, 1, 1)))
+    net = Student(StudentConfig(arch="mobile"))
     card = {"version": "0", "license": "Apache-2.0", "author": "the tests", "description": "A mobile student."}
     weights.save(net.eval(), tmp_path / "mobile.safetensors", card)
     trunk = _trunk.from_student(tmp_path / "mobile.safetensors", 64, 64, tmp_path / "mobile.onnx")

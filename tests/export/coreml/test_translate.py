@@ -33,14 +33,10 @@ def trunk(folder: Path, nodes: Sequence[onnx.NodeProto], constants: dict[str, An
         nodes = [helper.make_node("Conv", ["image", "mix"], ["wide"]), *nodes]
         weights.append(mix)
     image = helper.make_tensor_value_info("image", onnx.TensorProto.FLOAT, (1, 3, SIZE, SIZE))
-    shape = (1, 3, SIZE, SIZE) if any(node.domain for node in nodes) else None  # else it is inferred below
-    alpha = helper.make_tensor_value_info("alpha", onnx.TensorProto.FLOAT, shape)
+    alpha = helper.make_tensor_value_info("alpha", onnx.TensorProto.FLOAT, None)
     graph = helper.make_graph(nodes, "net", [image], [alpha], weights)
-    domains = {node.domain for node in nodes} - {""}
-    opsets = [helper.make_opsetid("", 18), *(helper.make_opsetid(d, 1) for d in domains)]
-    model = helper.make_model(graph, opset_imports=opsets, ir_version=10)
-    if not domains:
-        model = onnx.shape_inference.infer_shapes(model, data_prop=True)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    model = onnx.shape_inference.infer_shapes(model, data_prop=True)
     onnx.save(model, folder / "net.onnx")
     return Trunk(folder / "net.onnx", SIZE, SIZE, INFO)
 
@@ -196,11 +192,6 @@ REFUSED: dict[str, tuple[onnx.NodeProto, dict[str, Any], str]] = {
         "mode='reflect'",
     ),
     "channel padding": (one("Pad", ["image", "p"]), {"p": np.array([0, 1, 0, 0, 0, 0, 0, 0])}, "height and width"),
-    "foreign operator": (
-        helper.make_node("Add", ["image", "image"], ["alpha"], "it", domain="acme"),
-        {},
-        "no translation",
-    ),
 }
 
 
@@ -227,6 +218,19 @@ def test_all_refusals_come_at_once(tmp_path: Path) -> None:
     assert [name in message for name in ("first (HardSwish)", "second (MaxPool)", "third (Erf)")] == [True] * 3
     assert "fine" not in message
     assert f"Supported: {', '.join(_translate.supported_ops())}" in message
+
+
+def test_a_shape_that_depends_on_the_image_stops_nothing_else(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Compress", ["image", "some"], ["a"], name="first"),
+        helper.make_node("Relu", ["a"], ["b"], name="fed by it"),
+        helper.make_node("Elu", ["image"], ["c"], name="second"),
+        helper.make_node("Mul", ["b", "c"], ["alpha"], name="fed by both"),
+    ]
+    with pytest.raises(UnsupportedOpError) as caught:
+        TARGET.convert(trunk(tmp_path, nodes, {"some": np.array([True])}), "fp32", tmp_path / "net.mlpackage")
+    assert "2 nodes" in str(caught.value)
+    assert "fed by" not in str(caught.value)
 
 
 def test_names_that_mil_cannot_hold_come_back(tmp_path: Path, reference: Reference) -> None:
