@@ -22,5 +22,5 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
         for name, reason in _OPTIONS.items():
-            if name in item.keywords and not config.getoption(f"--{name}"):
+            if item.get_closest_marker(name) and not config.getoption(f"--{name}"):
                 item.add_marker(pytest.mark.skip(reason=reason))

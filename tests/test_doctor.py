@@ -1,0 +1,74 @@
+"""The doctor finds what is missing, too old or damaged, and names the command that mends it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from pathlib import Path
+
+import pytest
+
+from edgemat import doctor, export
+from edgemat.cli import main
+from edgemat.doctor import Check, Diagnosis
+from edgemat.export._target import Target
+
+
+def found(diagnosis: Diagnosis, name: str) -> Check:
+    return next(check for check in diagnosis.checks if check.name == name)
+
+
+def test_it_looks_at_everything() -> None:
+    diagnosis = doctor.examine()
+    assert {c.area for c in diagnosis.checks} == {"system", "package", "data", "weights", "target"}
+    assert {c.name for c in diagnosis.checks if c.area == "target"} == set(export.names())
+    assert all(c.fix or c.ok for c in diagnosis.checks), "whatever is wrong has a remedy"
+
+
+def test_a_missing_package_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    def version(name: str) -> str:
+        if name == "coremltools":
+            raise importlib.metadata.PackageNotFoundError(name)
+        return "99.0"
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    check = found(doctor.examine(), "coremltools")
+    assert not check.ok
+    assert check.fix == "pip install 'edgemat[coreml]'"
+
+
+def test_an_old_package_is_not_good_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "0.0.1+cpu")
+    check = found(doctor.examine(), "numpy")
+    assert not check.ok
+    assert "too old" in check.found
+
+
+@pytest.mark.parametrize("content", [None, b"", b"not safetensors", b"\xff" * 64])
+def test_missing_or_damaged_weights_are_found(
+    content: bytes | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edgemat.model import weights
+
+    path = tmp_path / "student.safetensors"
+    if content is not None:
+        path.write_bytes(content)
+    monkeypatch.setattr(weights, "shipped", lambda: path)
+    check = found(doctor.examine(), "student.safetensors")
+    assert not check.ok
+    assert "cannot be read" in check.found
+
+
+def test_it_exits_3_when_nothing_can_run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(Target, "missing", lambda self: ("backend_",))
+    assert main(["doctor"]) == 3
+    assert "backend_ not installed" in capsys.readouterr().out
+
+
+def test_it_exits_0_when_something_can_run(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor"]) == 0
+    assert "edgemat" in capsys.readouterr().out
+
+
+def test_a_diagnosis_is_true_when_a_target_runs() -> None:
+    assert Diagnosis((Check("target", "a", True, ""), Check("target", "b", False, "", "x")))
+    assert not Diagnosis((Check("target", "a", False, "", "x"), Check("system", "python", True, "")))
