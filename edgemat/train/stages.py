@@ -175,9 +175,16 @@ def _batches(sample: Callable[[int], Sample], recipe: PlainRecipe, start: int) -
         batch_sampler=steps,  # type: ignore[arg-type]  # any iterable of index lists will do
         num_workers=recipe.workers,
         prefetch_factor=4 if recipe.workers else None,
+        worker_init_fn=_leave_signals_to_the_loop,
     )
     for image, alpha in loader:
         yield image.float() / 255.0, alpha.float() / 255.0
+
+
+def _leave_signals_to_the_loop(_: int) -> None:
+    """Ignore SIGINT and SIGTERM in a worker: a terminal sends them to all, and the loop ends the run in order."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _rate(recipe: PlainRecipe, step: int) -> float:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -53,7 +55,9 @@ def train(out: Path, of: PlainRecipe, sample=square, on_progress=lambda _: None)
 
 def test_it_learns_a_square(tmp_path: Path) -> None:
     seen: list[Progress] = []
-    assert train(tmp_path, recipe(steps=120, batch=8, validate_every=60, learning_rate=1e-2, ema=0.9), on_progress=seen.append)
+    assert train(
+        tmp_path, recipe(steps=120, batch=8, validate_every=60, learning_rate=1e-2, ema=0.9), on_progress=seen.append
+    )
     mads = [p.validation["mad"] for p in seen if p.validation]
     assert mads[-1] < 100 < 1000 * np.mean([s.alpha.mean() for s in VALIDATION])
     assert (tmp_path / "student.safetensors").exists()
@@ -90,6 +94,27 @@ def test_sigint_saves_and_stops(tmp_path: Path) -> None:
     assert not train(tmp_path, recipe(checkpoint_every=1000), sample=interrupt)
     assert 3 <= stages.checkpoint.load(tmp_path / stages.CHECKPOINT).step < 6
     assert not (tmp_path / "student.safetensors").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_the_whole_group_saves_and_stops(tmp_path: Path, number: signal.Signals) -> None:
+    """A terminal and a job scheduler signal every process of the group, the workers too."""
+    script = f"""
+import sys, pathlib
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+import test_stages as t
+out = pathlib.Path({str(tmp_path)!r})
+done = t.train(out, t.recipe(workers=1, steps=100000, checkpoint_every=100000, validate_every=100000),
+               on_progress=lambda p: print(p.step, flush=True))
+print("complete" if done else "stopped", flush=True)
+"""
+    run = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, start_new_session=True)
+    assert run.stdout is not None
+    assert int(run.stdout.readline()) > 0  # the first report: the loop is under way
+    os.killpg(run.pid, number)
+    assert run.communicate(timeout=60)[0].split()[-1] == "stopped"
+    assert run.returncode == 0
+    assert stages.checkpoint.load(tmp_path / stages.CHECKPOINT).step > 0
 
 
 def test_another_recipe_is_refused(tmp_path: Path) -> None:
