@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import click
 
 import edgemat
+from edgemat.cli.bench import bench, candidates
 from edgemat.cli.completion import completion
 from edgemat.cli.data import data
 from edgemat.cli.evaluate import evaluate
@@ -28,7 +29,7 @@ from edgemat.cli.machine import doctor, targets
 from edgemat.cli.train import train
 from edgemat.errors import BackendMissingError, EdgematError
 
-COMMANDS: tuple[click.Command, ...] = (export, targets, doctor, data, train, evaluate, completion)
+COMMANDS: tuple[click.Command, ...] = (export, targets, doctor, data, train, evaluate, bench, candidates, completion)
 """Every command, in the order of the help page."""
 
 _EXTRAS = {

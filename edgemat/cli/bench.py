@@ -16,6 +16,7 @@ _THREADS = click.option(
 )
 _JSON = click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
 _NUMBER = console.Column
+_SIZE = (256, 256)
 
 
 @click.command()
@@ -32,7 +33,7 @@ def bench(weights: Path | None, rounds: int, threads: int, as_json: bool) -> Non
     from edgemat import calib_data
     from edgemat.verify.bench import bench as run
 
-    result = run(weights, calib_data.load().images, rounds, threads)
+    result = run(weights, calib_data.load().resized(*_SIZE), rounds, threads)
     if as_json:
         console.print_json(result.to_json())
         return
@@ -65,7 +66,7 @@ def candidates(trained: Path | None, rounds: int, threads: int, as_json: bool) -
     from edgemat.verify.candidates import compare
 
     configs = {name: recipe.student for name, recipe in recipes.candidates().items()}
-    result = compare(configs, calib_data.load().images, rounds, threads, trained)
+    result = compare(configs, calib_data.load().resized(*_SIZE), rounds, threads, trained)
     if as_json:
         console.print_json(result.to_json())
         return

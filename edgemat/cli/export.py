@@ -118,16 +118,17 @@ def _trunk(
     weights: Path | None, model: Path | None, size: tuple[int, int] | None, calibration: Path | None
 ) -> Iterator[tuple[Trunk, Images]]:
     """Yield the graph to export, in a folder that goes when the export is done, and the images at its size."""
-    from edgemat import calibration as images
+    from edgemat import calib_data
     from edgemat.export import _trunk
 
+    images = calib_data.load(calibration)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "trunk.onnx"
         console.note("trunk: make and check")
         if model is not None:
             trunk = _trunk.from_onnx(model, path, size)
-            yield trunk, images.load(calibration, trunk.height, trunk.width)
+            yield trunk, images.resized(trunk.height, trunk.width)
         else:
             height, width = size or (256, 256)
-            pixels = images.load(calibration, height, width)
+            pixels = images.resized(height, width)
             yield _trunk.from_student(weights, height, width, path, pixels), pixels

@@ -43,9 +43,7 @@ def student(recipe_name: str, steps: int | None, seed: int | None, workers: int 
     from edgemat.train import recipes, run
 
     changes = {"steps": steps, "seed": seed, "workers": workers}
-    recipe = dataclasses.replace(
-        recipes.find(recipe_name), **{k: v for k, v in changes.items() if v is not None}
-    )
+    recipe = dataclasses.replace(recipes.find(recipe_name), **{k: v for k, v in changes.items() if v is not None})
     words = ["edgemat train student --recipe", recipe_name]
     words += [f"--{name} {value}" for name, value in changes.items() if value is not None and name != "workers"]
     done = run.train_student(recipe, out, command=" ".join(words), on_progress=_tell)
