@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,11 +42,13 @@ class Interval:
         return {"value": self.value, "low": self.low, "high": self.high}
 
 
-def mean_intervals(values: Values) -> list[Interval]:
+def mean_intervals(values: Values, clusters: Sequence[str] | None = None) -> list[Interval]:
     """Bootstrap the mean of each column; rows are drawn together, so columns stay paired.
 
     Args:
-        values: One row an independent observation, one column a quantity, float64, (n, k), n >= 1.
+        values: One row an observation, one column a quantity, float64, (n, k), n >= 1.
+        clusters: One label a row; rows of one label belong together (composites of one face) and are drawn as one, so
+            that the interval is as wide as their number allows. None takes rows as independent.
 
     Returns:
         k intervals; the same values give the same intervals, always.
@@ -54,10 +57,12 @@ def mean_intervals(values: Values) -> list[Interval]:
         >>> [str(i) for i in mean_intervals(np.array([[1.0, 5.0], [1.0, 5.0]]))]
         ['1 [1, 1]', '5 [5, 5]']
     """
-    count = len(values)
+    labels = np.arange(len(values)) if clusters is None else np.unique(np.array(clusters), return_inverse=True)[1]
+    count = int(labels.max()) + 1
     draws = np.random.default_rng(SEED).integers(0, count, (RESAMPLES, count))
-    weights = np.stack([np.bincount(draw, minlength=count) for draw in draws]).astype(np.float64)
-    low, high = np.percentile(weights @ values / count, _PERCENTILES, axis=0)
+    weights = np.stack([np.bincount(draw, minlength=count)[labels] for draw in draws]).astype(np.float64)
+    means = weights @ values / weights.sum(axis=1, keepdims=True)
+    low, high = np.percentile(means, _PERCENTILES, axis=0)
     mean = values.mean(axis=0)
     return [Interval(*map(float, ends)) for ends in zip(mean, low, high, strict=True)]
 

@@ -134,7 +134,7 @@ class Evaluation:
     def rows(self) -> tuple[Row, ...]:
         """Average over images: ``all`` first, then occluders by name, then skin from light to dark.
 
-        Images are resampled as if independent. Where many share few faces the true interval is wider.
+        Intervals resample faces, not images: composites of one face are not independent.
         """
         found = {group for image in self.images for group in image.groups}
         tones = [f"skin: {tone}" for tone in (*TONES, "unknown")]
@@ -179,7 +179,7 @@ class Evaluation:
                 for key in IMAGE_METRICS
             },
             "unknown_radius_at_256": UNKNOWN_RADIUS,
-            "bootstrap": {"seed": SEED, "resamples": RESAMPLES, "level": 0.95},
+            "bootstrap": {"seed": SEED, "resamples": RESAMPLES, "level": 0.95, "drawn": "faces"},
             "rows": [row.to_json() for row in self.rows()],
             "images": [image.to_json() for image in self.images],
         }
@@ -193,7 +193,8 @@ class Evaluation:
             [member.scores[who][region][key] for who in self.predictors for key in IMAGE_METRICS]
             for member in members
         ]
-        intervals = iter(mean_intervals(np.array(table, np.float64)))
+        faces = [member.face_id for member in members]
+        intervals = iter(mean_intervals(np.array(table, np.float64), faces))
         for who in self.predictors:
             means = dict(zip(IMAGE_METRICS, islice(intervals, len(IMAGE_METRICS)), strict=True))
             yield Row(who, group, region, len(members), means)

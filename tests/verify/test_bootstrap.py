@@ -29,6 +29,16 @@ def test_columns_keep_their_pairing() -> None:
     assert (shifted.low - plain.low, shifted.high - plain.high) == pytest.approx((2, 2))
 
 
+def test_copies_of_an_observation_tell_nothing_new() -> None:
+    values = np.random.default_rng(7).random((20, 2))
+    labels = [f"face {i}" for i in range(20)]
+    copied = mean_intervals(np.repeat(values, 8, axis=0), list(np.repeat(labels, 8)))
+    for one, many in zip(mean_intervals(values, sorted(labels)), copied, strict=True):
+        assert many.high - many.low == pytest.approx(one.high - one.low, rel=0.15)
+    careless = mean_intervals(np.repeat(values, 8, axis=0))
+    assert careless[0].high - careless[0].low < 0.5 * (copied[0].high - copied[0].low)
+
+
 def test_one_observation_has_an_interval_of_no_width() -> None:
     assert mean_intervals(np.array([[3.0]])) == [Interval(3.0, 3.0, 3.0)]
     assert median_interval(np.array([3.0])) == Interval(3.0, 3.0, 3.0)
