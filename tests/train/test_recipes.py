@@ -1,0 +1,36 @@
+"""The shipped recipes: every file reads, and a wrong name says which there are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edgemat.errors import InputError
+from edgemat.model.student import StudentConfig
+from edgemat.train import recipes
+
+
+@pytest.mark.parametrize("name", recipes.names())
+def test_every_shipped_recipe_reads(name: str) -> None:
+    assert recipes.find(name).steps > 0
+
+
+def test_the_plain_recipe_and_its_candidate_train_the_default_student() -> None:
+    assert recipes.find("plain").student == StudentConfig() == recipes.candidates()["friendly"].student
+
+
+def test_candidates_get_the_same_training() -> None:
+    budgets = [{k: v for k, v in r.plain().items() if k != "student"} for r in recipes.candidates().values()]
+    assert len(budgets) >= 2
+    assert all(budget == budgets[0] for budget in budgets)
+
+
+def test_an_unknown_name_lists_the_known() -> None:
+    with pytest.raises(InputError, match=r"--recipe best: no such recipe; shipped: .*plain"):
+        recipes.find("best")
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"none\.toml: cannot be read as TOML"):
+        recipes.find(str(tmp_path / "none.toml"))
