@@ -34,6 +34,7 @@ COMMANDS: tuple[click.Command, ...] = (export, targets, doctor, data, train, eva
 
 _EXTRAS = {
     "ai_edge_litert": "tflite",
+    "ai_edge_quantizer": "bench",
     "coremltools": "coreml",
     "cv2": "data",
     "flatbuffers": "tflite",
