@@ -182,9 +182,7 @@ class _Job:
         shown = alpha if getattr(alpha, "shape", None) == reference.shape else None
         return replace(result, state="gate", message="\n  ".join(wrong)), shown
 
-    def _result(
-        self, state: str, *, message: str = "", convert_seconds: float = 0.0, exit_code: int
-    ) -> Result:
+    def _result(self, state: str, *, message: str = "", convert_seconds: float = 0.0, exit_code: int) -> Result:
         return Result(
             self.target.name,
             self.precision,

@@ -30,9 +30,7 @@ PARITY = 1e-5
 """Largest admissible difference of alpha between the trunk and what it was made from."""
 
 
-def from_student(
-    weights: Path | None, height: int, width: int, out: Path, images: Images | None = None
-) -> Trunk:
+def from_student(weights: Path | None, height: int, width: int, out: Path, images: Images | None = None) -> Trunk:
     """Write the trunk of a student.
 
     Args:

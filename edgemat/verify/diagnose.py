@@ -182,9 +182,7 @@ def _with_tensor(trunk: Trunk, departures: list[_Departure], gate: Gate, found: 
     else:
         hint = first.hint or _HINTS.get(culprit.op_type, "")
         look = f"; {first.hint}" if first.hint else f"; look at {hint}" if hint else ""
-        found.append(
-            f"first differs at {first.tensor} ({made_by}), by {first.relative:.2g} of its largest value{look}"
-        )
+        found.append(f"first differs at {first.tensor} ({made_by}), by {first.relative:.2g} of its largest value{look}")
     return Diagnosis(tuple(found), first.tensor, culprit.name, culprit.op_type)
 
 

@@ -69,7 +69,7 @@ FAULTS = {f.__name__: f for f in (align_corners, mean_shifted, channels_swapped,
 
 
 def overflowing(trunk: Trunk, path: Path) -> Trunk:
-    """Return a trunk with a tensor ``large`` that is fine in float32 and beyond float16; the function stays the same."""
+    """Return a trunk with a tensor ``large`` that is fine in float32 and beyond float16; its function stays."""
     model = onnx.load(trunk.path)
     conv = inner_conv(model)
     name = conv.output[0]

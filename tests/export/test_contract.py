@@ -1,4 +1,4 @@
-"""What every target owes: a light listing, a good artefact at every precision, honest failures, nothing half-written."""
+"""What every target owes: a light listing, good artefacts, honest failures, nothing half-written."""
 
 from __future__ import annotations
 
@@ -30,9 +30,7 @@ def available(name: str) -> Target:
 
 
 @pytest.fixture(scope="module")
-def artefacts(
-    tmp_path_factory: pytest.TempPathFactory, trunk: Trunk, images: Images
-) -> dict[tuple[str, str], Path]:
+def artefacts(tmp_path_factory: pytest.TempPathFactory, trunk: Trunk, images: Images) -> dict[tuple[str, str], Path]:
     """Return every artefact that can be made here, converted directly, without the frame."""
     folder = tmp_path_factory.mktemp("artefacts")
     made = {}
@@ -84,9 +82,7 @@ def test_unavailable_is_honest(name: str, trunk: Trunk, images: Images, tmp_path
 
 
 @pytest.mark.parametrize(("name", "precision"), CASES)
-def test_export_passes_its_gate(
-    name: str, precision: str, trunk: Trunk, images: Images, tmp_path: Path
-) -> None:
+def test_export_passes_its_gate(name: str, precision: str, trunk: Trunk, images: Images, tmp_path: Path) -> None:
     target = available(name)
     report = _frame.export(trunk, [target], precision, tmp_path, images)
     (result,) = report.results
@@ -98,9 +94,7 @@ def test_export_passes_its_gate(
 
 
 @pytest.mark.parametrize(("name", "precision"), CASES)
-def test_one_image_or_many(
-    name: str, precision: str, images: Images, artefacts: dict[tuple[str, str], Path]
-) -> None:
+def test_one_image_or_many(name: str, precision: str, images: Images, artefacts: dict[tuple[str, str], Path]) -> None:
     target = available(name)
     with target.load(artefacts[name, precision]) as runner:
         together = runner.run(images)
@@ -129,9 +123,7 @@ def test_traced_tensors_are_the_trunks(
 
 @pytest.mark.parametrize("fault", ["truncated", "emptied", "missing", "text"])
 @pytest.mark.parametrize("name", export.names())
-def test_a_corrupt_artefact_is_an_input_error(
-    name: str, fault: str, tmp_path: Path, trunk: Trunk
-) -> None:
+def test_a_corrupt_artefact_is_an_input_error(name: str, fault: str, tmp_path: Path, trunk: Trunk) -> None:
     target = available(name)
     path = tmp_path / f"broken{target.suffix}"
     if fault == "text":
@@ -146,9 +138,7 @@ def test_a_corrupt_artefact_is_an_input_error(
 
 
 @pytest.mark.parametrize("name", export.names())
-def test_an_interrupted_conversion_leaves_nothing(
-    name: str, trunk: Trunk, images: Images, tmp_path: Path
-) -> None:
+def test_an_interrupted_conversion_leaves_nothing(name: str, trunk: Trunk, images: Images, tmp_path: Path) -> None:
     target = available(name)
 
     def convert(trunk: Trunk, precision: str, path: Path) -> None:

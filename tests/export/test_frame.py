@@ -74,9 +74,7 @@ def test_pass(trunk: Trunk, images: Images, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_a_failed_gate_keeps_the_earlier_artefact(
-    name: str, trunk: Trunk, images: Images, tmp_path: Path
-) -> None:
+def test_a_failed_gate_keeps_the_earlier_artefact(name: str, trunk: Trunk, images: Images, tmp_path: Path) -> None:
     assert _frame.export(trunk, [TARGET], None, tmp_path, images)
     before = (tmp_path / "student-fp32.onnx").read_bytes()
     report = _frame.export(trunk, [planted(FAULTS[name])], None, tmp_path, images)
@@ -145,9 +143,7 @@ def test_a_broken_promise_is_no_pass(trunk: Trunk, images: Images, tmp_path: Pat
         (None, "the output is NoneType"),
     ],
 )
-def test_a_wrong_output_fails(
-    alpha: object, reason: str, trunk: Trunk, images: Images, tmp_path: Path
-) -> None:
+def test_a_wrong_output_fails(alpha: object, reason: str, trunk: Trunk, images: Images, tmp_path: Path) -> None:
     report = _frame.export(trunk, [returning(alpha)], None, tmp_path, images)
     assert report.results[0].state == "gate"
     assert re.search(reason, report.results[0].message)
