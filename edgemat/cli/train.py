@@ -31,12 +31,17 @@ def train() -> None:
 @click.option("--seed", type=click.IntRange(min=0), help="Seed, in place of the recipe's.")
 @click.option("--workers", type=click.IntRange(min=0), help="Processes that make composites, in place of the recipe's.")
 @click.option(
+    "--init", type=click.Path(path_type=Path), help="A student's file to begin with; fresh weights by default."
+)
+@click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
     required=True,
     help="Folder of the run; a checkpoint in it is resumed.",
 )
-def student(recipe_name: str, steps: int | None, seed: int | None, workers: int | None, out: Path) -> int:
+def student(
+    recipe_name: str, steps: int | None, seed: int | None, workers: int | None, init: Path | None, out: Path
+) -> int:
     """Train a student on ground truth (L1 + Laplacian)."""
     import dataclasses
 
@@ -46,7 +51,8 @@ def student(recipe_name: str, steps: int | None, seed: int | None, workers: int 
     recipe = dataclasses.replace(recipes.find(recipe_name), **{k: v for k, v in changes.items() if v is not None})
     words = ["edgemat train student --recipe", recipe_name]
     words += [f"--{name} {value}" for name, value in changes.items() if value is not None and name != "workers"]
-    done = run.train_student(recipe, out, command=" ".join(words), on_progress=_tell)
+    words += [f"--init {init}"] if init is not None else []
+    done = run.train_student(recipe, out, command=" ".join(words), init=init, on_progress=_tell)
     if not done:
         console.note(f"stopped early; go on with the same command (checkpoint in {out})")
         return 130

@@ -9,6 +9,8 @@ from edgemat import __version__
 from edgemat.data.compositor import Compositor, holdout
 from edgemat.data.faces import load_faces
 from edgemat.data.occluders import load_occluders
+from edgemat.files import sha256
+from edgemat.model import weights
 from edgemat.train.stages import PlainRecipe, Progress, train_plain
 
 
@@ -38,6 +40,7 @@ def train_student(
     out: Path,
     *,
     command: str,
+    init: Path | None = None,
     cache_dir: Path | None = None,
     on_progress: Callable[[Progress], None] = lambda _: None,
 ) -> bool:
@@ -47,6 +50,7 @@ def train_student(
         recipe: What to train and how.
         out: Folder of the run; a checkpoint in it is resumed.
         command: The command line, for the model card.
+        init: Weights to begin with; fresh ones if None.
         cache_dir: Where ``edgemat data fetch`` put the data; the default cache if None.
         on_progress: Called about every ten seconds.
 
@@ -62,4 +66,8 @@ def train_student(
     validation = holdout(
         load_faces("val", cache_dir), load_occluders("val", cache_dir), recipe.validation_per_face, size=recipe.size
     )
-    return train_plain(recipe, compositor.sample, validation, out, card=card(recipe, command), on_progress=on_progress)
+    facts = card(recipe, command)
+    if init is not None:
+        earlier = weights.load(init).info.get("command", "unknown")
+        facts["begun_from"] = f"sha256 {sha256(init)}, made by: {earlier}"
+    return train_plain(recipe, compositor.sample, validation, out, card=facts, init=init, on_progress=on_progress)

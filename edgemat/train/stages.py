@@ -198,10 +198,13 @@ def _rate(recipe: PlainRecipe, step: int) -> float:
 class _Run:
     """The state of one run: network, average, optimiser and step, with saving and restoring."""
 
-    def __init__(self, recipe: PlainRecipe) -> None:
+    def __init__(self, recipe: PlainRecipe, init: Path | None) -> None:
         torch.manual_seed(recipe.seed)
         self.recipe = recipe
-        self.net = Student(recipe.student).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.net = Student(recipe.student)
+        if init is not None:
+            self.net.load_state_dict(_weights_for(recipe, init))
+        self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         decay = [p for p in self.net.parameters() if p.ndim == 4]
         rest = [p for p in self.net.parameters() if p.ndim != 4]
         groups = [
@@ -281,6 +284,14 @@ class _Run:
         self.step = saved.step
 
 
+def _weights_for(recipe: PlainRecipe, path: Path) -> dict[str, Tensor]:
+    """Read the weights to begin with; they must be of the recipe's network."""
+    loaded = weights.load(path)
+    if loaded.config != recipe.student:
+        raise InputError(f"--init {path}: a student of {loaded.config}, the recipe trains {recipe.student}")
+    return loaded.net.state_dict()
+
+
 _MAY_CHANGE = frozenset({"workers", "checkpoint_every", "validate_every"})
 """Fields that do not change the weights, so that a resumed run may set them anew."""
 
@@ -317,6 +328,7 @@ def train_plain(
     out: Path,
     *,
     card: Mapping[str, str],
+    init: Path | None = None,
     on_progress: Callable[[Progress], None] = lambda _: None,
 ) -> bool:
     """Train a student, going on from ``out``'s checkpoint where there is one.
@@ -331,17 +343,18 @@ def train_plain(
         out: Folder for ``checkpoint.safetensors``, ``recipe.json``, ``log.csv`` and, at the end,
             ``student.safetensors``.
         card: Model-card entries that go into the weights' metadata.
+        init: Weights to begin with; fresh ones if None. A checkpoint in ``out`` goes before.
         on_progress: Called about every ten seconds and at each validation.
 
     Returns:
         Whether the run is complete; False when a signal ended it early.
 
     Raises:
-        InputError: The checkpoint in ``out`` belongs to another recipe or is broken.
+        InputError: The checkpoint in ``out`` belongs to another recipe or is broken, or ``init`` does not fit.
         EdgematError: The loss is not finite.
         OutputError: ``out`` cannot be written.
     """
-    run = _Run(recipe)
+    run = _Run(recipe, None if (out / CHECKPOINT).exists() else init)
     if (out / CHECKPOINT).exists():
         run.restore(out / CHECKPOINT)
     write_json(out / "recipe.json", recipe.plain())

@@ -49,8 +49,8 @@ def recipe(**changes: object) -> PlainRecipe:
     return PlainRecipe(**{**values, "validate_every": 3, **changes})  # type: ignore[arg-type]
 
 
-def train(out: Path, of: PlainRecipe, sample=square, on_progress=lambda _: None) -> bool:
-    return train_plain(of, sample, VALIDATION, out, card=CARD, on_progress=on_progress)
+def train(out: Path, of: PlainRecipe, sample=square, init=None, on_progress=lambda _: None) -> bool:
+    return train_plain(of, sample, VALIDATION, out, card=CARD, init=init, on_progress=on_progress)
 
 
 def test_it_learns_a_square(tmp_path: Path) -> None:
@@ -115,6 +115,24 @@ print("complete" if done else "stopped", flush=True)
     assert run.communicate(timeout=60)[0].split()[-1] == "stopped"
     assert run.returncode == 0
     assert stages.checkpoint.load(tmp_path / stages.CHECKPOINT).step > 0
+
+
+def test_a_run_begins_with_given_weights(tmp_path: Path) -> None:
+    train(tmp_path / "first", recipe())
+    first = tmp_path / "first" / "student.safetensors"
+    still = recipe(steps=1, learning_rate=1e-12, warmup=0, weight_decay=0, ema=0.0)
+    train(tmp_path / "second", still, init=first)
+    before, after = load_file(first), load_file(tmp_path / "second" / "student.safetensors")
+    kernels = [k for k in before if before[k].ndim == 4]
+    assert kernels
+    assert all(torch.allclose(before[k], after[k], atol=1e-6) for k in kernels)
+
+
+def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
+    train(tmp_path / "first", recipe())
+    other = recipe(student=StudentConfig(widths=(8, 8, 16), depths=(1, 1, 1)))
+    with pytest.raises(InputError, match=r"--init .*student\.safetensors: a student of"):
+        train(tmp_path / "second", other, init=tmp_path / "first" / "student.safetensors")
 
 
 def test_another_recipe_is_refused(tmp_path: Path) -> None:
