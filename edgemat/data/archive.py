@@ -24,9 +24,7 @@ _ATTEMPTS = 5
 _TIMEOUT_S = 60.0
 
 
-def download(
-    name: str, locate: Callable[[], str], path: Path, expected: str, progress: Progress | None = None
-) -> None:
+def download(name: str, locate: Callable[[], str], path: Path, expected: str, progress: Progress | None = None) -> None:
     """Bring a file to ``path``, continuing what an earlier attempt left there.
 
     A connection that breaks off is taken up again where it broke (HTTP Range) a few times; after that the
@@ -83,9 +81,7 @@ def _continue(name: str, url: str, path: Path, progress: Progress | None) -> Non
         raise ConnectionError(f"{total - have} of {total} bytes are missing")
 
 
-def _append(
-    name: str, response: IO[bytes], path: Path, have: int, total: int, progress: Progress | None
-) -> int:
+def _append(name: str, response: IO[bytes], path: Path, have: int, total: int, progress: Progress | None) -> int:
     try:
         stream = path.open("ab" if have else "wb")
     except OSError as error:

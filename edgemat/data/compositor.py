@@ -294,9 +294,7 @@ def _vignette(height: int, width: int) -> Map:
     return np.asarray(np.clip(np.minimum(y[:, None], x[None, :]), 0, 1), np.float32)
 
 
-def _geometry(
-    landmarks: Points, size: int, rng: np.random.Generator, level: Augmentation
-) -> npt.NDArray[np.float64]:
+def _geometry(landmarks: Points, size: int, rng: np.random.Generator, level: Augmentation) -> npt.NDArray[np.float64]:
     """Draw the homography from the source photo to the frame, (3, 3)."""
     oval = landmarks[list(OVAL)]
     low, high = oval.min(axis=0), oval.max(axis=0)

@@ -48,9 +48,7 @@ class _Crop:
         step = self.side / size
         cos, sin = np.cos(self.angle) * step, np.sin(self.angle) * step
         half = (size - 1) / 2
-        return np.array(
-            [[cos, -sin, self.x - (cos - sin) * half], [sin, cos, self.y - (sin + cos) * half]], np.float64
-        )
+        return np.array([[cos, -sin, self.x - (cos - sin) * half], [sin, cos, self.y - (sin + cos) * half]], np.float64)
 
 
 class Landmarker:

@@ -149,9 +149,7 @@ def _curve(*points: Points) -> Points:
     return np.asarray(line, np.float32)
 
 
-def _cloth_image(
-    rng: np.random.Generator, scene: Scene, colour: npt.NDArray[np.float32]
-) -> npt.NDArray[np.float32]:
+def _cloth_image(rng: np.random.Generator, scene: Scene, colour: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Return plain cloth with a weave, or a patterned one."""
     if rng.random() < 0.25:
         return texture(rng, scene.size)

@@ -10,9 +10,7 @@ from edgemat.model.student import Student
 
 
 @torch.no_grad()
-def predict(
-    net: Student, images: npt.NDArray[np.uint8], batch: int = 16
-) -> npt.NDArray[np.float32]:
+def predict(net: Student, images: npt.NDArray[np.uint8], batch: int = 16) -> npt.NDArray[np.float32]:
     """Run a student on 8-bit images in float32.
 
     Args:

@@ -140,9 +140,7 @@ class Evaluation:
         tones = [f"skin: {tone}" for tone in (*TONES, "unknown")]
         ordered = ["all", *sorted(g for g in found if g.startswith("occluder: "))]
         ordered += [tone for tone in tones if tone in found]
-        return tuple(
-            row for group in ordered for region in (FRAME, UNKNOWN) for row in self._rows(group, region)
-        )
+        return tuple(row for group in ordered for region in (FRAME, UNKNOWN) for row in self._rows(group, region))
 
     def mean(self, metric: str, predictor: str = MODEL, region: str = FRAME) -> Interval:
         """Return one figure over all images.
@@ -158,9 +156,7 @@ class Evaluation:
         for row in self._rows("all", region):
             if row.predictor == predictor and metric in row.means:
                 return row.means[metric]
-        raise InputError(
-            f"evaluation: no figure for metric {metric!r}, predictor {predictor!r}, region {region!r}"
-        )
+        raise InputError(f"evaluation: no figure for metric {metric!r}, predictor {predictor!r}, region {region!r}")
 
     def worst(self, n: int, metric: str = "mad") -> tuple[ImageScores, ...]:
         """Return the ``n`` images on which the network does worst over the whole frame, the worst first."""
@@ -190,8 +186,7 @@ class Evaluation:
         if not members:
             return
         table = [
-            [member.scores[who][region][key] for who in self.predictors for key in IMAGE_METRICS]
-            for member in members
+            [member.scores[who][region][key] for who in self.predictors for key in IMAGE_METRICS] for member in members
         ]
         faces = [member.face_id for member in members]
         intervals = iter(mean_intervals(np.array(table, np.float64), faces))
@@ -236,9 +231,7 @@ def _predictions(predict: Predict, batch: Sequence[Sample], first: int) -> npt.N
     """Run the network on a batch and hold it to its contract."""
     shapes = {sample.image.shape for sample in batch}
     if len(shapes) > 1:
-        raise InputError(
-            f"evaluate: samples {first} to {first + len(batch) - 1} differ in size: {sorted(shapes)}"
-        )
+        raise InputError(f"evaluate: samples {first} to {first + len(batch) - 1} differ in size: {sorted(shapes)}")
     images = np.stack([sample.image for sample in batch])
     alpha = np.asarray(predict(images))
     if alpha.shape != images.shape[:3] or alpha.dtype != np.float32:
@@ -264,7 +257,6 @@ def _measure(index: int, sample: Sample, predictions: Mapping[str, npt.NDArray[n
     for who, alpha in predictions.items():
         values = {key: METRICS[key].function(alpha, sample.alpha, masks) for key in IMAGE_METRICS}
         scores[who] = {
-            region: {key: float(value[place]) for key, value in values.items()}
-            for place, region in enumerate(regions)
+            region: {key: float(value[place]) for key, value in values.items()} for place, region in enumerate(regions)
         }
     return ImageScores(index, sample.face_id, sample.occluder_ids, sample.kinds, sample.ita, scores)

@@ -79,9 +79,7 @@ class Latency:
             raise InputError("latency: no round was timed; expected at least one")
         for name, times in self.milliseconds.items():
             if not all(0 < value < float("inf") for value in times):
-                raise InputError(
-                    f"latency: {name} has times outside (0, inf) ms; the clock is too coarse for it"
-                )
+                raise InputError(f"latency: {name} has times outside (0, inf) ms; the clock is too coarse for it")
         object.__setattr__(self, "milliseconds", MappingProxyType(dict(self.milliseconds)))
 
     @property
