@@ -122,6 +122,7 @@ def test_it_runs_as_a_module(module: str) -> None:
         ("doctor --jsn", "Did you mean '--json'?"),
         ("export --target corml", "did you mean 'coreml'?"),
         ("export --target onnx,tflight", "did you mean 'tflite'?"),
+        ("export", f"Choose from: {', '.join(export.names())}, all."),
         ("completion bsh", "'bash', 'zsh', 'fish'"),
     ],
 )

@@ -36,6 +36,11 @@ class _TargetNames(click.ParamType):
         words = [word.strip() for word in str(value).split(",")]
         return tuple(t for word in words for t in (export.targets() if word == ALL else [export.get(word)]))
 
+    def get_missing_message(self, param: click.Parameter, ctx: click.Context | None) -> str:
+        from edgemat.export import names
+
+        return f"Choose from: {', '.join((*names(), ALL))}."
+
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         from edgemat.export import names
 
