@@ -23,6 +23,8 @@ from edgemat.export import _trunk
 from edgemat.export._target import Gate, ModelInfo, Runner, Target, Trunk
 from edgemat.images import write_png
 
+from .full_disk import a_full_disk
+
 SIZE = 32
 
 
@@ -380,3 +382,16 @@ def test_a_kill_in_the_middle_leaves_earlier_artefacts_intact(
     left = [path.name for path in out.iterdir() if path.name not in before]
     assert all(name.startswith(".") and name.endswith(".part") for name in left), left
     assert kind is signal.SIGKILL or left == []
+
+
+def test_a_full_disk_leaves_earlier_artefacts_intact(
+    weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["export", "--target", "onnx", "--size", "64x64", "--weights", str(weights), "--out", str(tmp_path / "out")]
+    assert main(words) == 0
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    capsys.readouterr()
+    with a_full_disk(10_000):
+        assert main(words) == 2
+    assert "cannot be written (File too large)" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before

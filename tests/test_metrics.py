@@ -146,9 +146,7 @@ def pairs() -> Iterator[tuple[str, Values, Values]]:
 
 def two_levels() -> tuple[Values, Values]:
     """A large faint blob shrinks to a small one at 0.5, so that the middle-sized blob becomes the largest."""
-    image = (
-        blobs((2, 2, 12, 12), value=0.4) + blobs((4, 4, 6, 6), value=0.5) + blobs((15, 2, 20, 8), value=0.9)
-    )
+    image = blobs((2, 2, 12, 12), value=0.4) + blobs((4, 4, 6, 6), value=0.5) + blobs((15, 2, 20, 8), value=0.9)
     return np.clip(image * 0.9, 0, 1), np.clip(image, 0, 1)
 
 
@@ -333,9 +331,7 @@ def test_a_fault_outside_the_region_is_not_seen(disk: Values) -> None:
     broken[:3, :3] = 1
     assert not region[:8, :8].any()
     for key in ("mad", "mse", "sad", "iou"):
-        assert float(METRICS[key].function(broken, disk, region)) == float(
-            METRICS[key].function(disk, disk, region)
-        )
+        assert float(METRICS[key].function(broken, disk, region)) == float(METRICS[key].function(disk, disk, region))
 
 
 # ---- The unknown region
@@ -343,12 +339,7 @@ def test_a_fault_outside_the_region_is_not_seen(disk: Values) -> None:
 
 def slow_unknown(alpha: Values, radius: float) -> Region:
     reach = math.ceil(radius)
-    disk = [
-        (y, x)
-        for y in range(-reach, reach + 1)
-        for x in range(-reach, reach + 1)
-        if math.hypot(y, x) <= radius
-    ]
+    disk = [(y, x) for y in range(-reach, reach + 1) for x in range(-reach, reach + 1) if math.hypot(y, x) <= radius]
     kept = np.zeros(alpha.shape, np.bool_)
     for level in (0, 255):
         solid = np.floor(alpha * 255 + 0.5) == level

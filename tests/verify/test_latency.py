@@ -38,8 +38,7 @@ def test_rounds_interleave_rotate_and_leave_the_warmup_out() -> None:
     # The warm-up call of each takes 9 s, which must not be seen.
     slow_start = {"a": 0.001, "b": 0.002, "c": 0.004}
     calls = {
-        name: clock.work(name, lambda before, s=seconds: s if before else 9.0)
-        for name, seconds in slow_start.items()
+        name: clock.work(name, lambda before, s=seconds: s if before else 9.0) for name, seconds in slow_start.items()
     }
     result = interleave(calls, rounds=3, warmup=1, clock=clock)
     assert "".join(clock.calls) == "cab" + "abc" + "bca" + "cab"

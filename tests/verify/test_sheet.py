@@ -20,9 +20,7 @@ def make_samples(count: int) -> list[Sample]:
     alpha = np.zeros((SIZE, SIZE), np.float32)
     alpha[:, : SIZE // 2] = 1
     image = np.full((SIZE, SIZE, 3), (200, 100, 40), np.uint8)
-    return [
-        Sample(image, alpha, alpha, alpha, f"face-{number}", ("cup-1",), ("cup",)) for number in range(count)
-    ]
+    return [Sample(image, alpha, alpha, alpha, f"face-{number}", ("cup-1",), ("cup",)) for number in range(count)]
 
 
 def test_panels_show_image_truth_prediction_difference_and_filter(tmp_path: Path) -> None:
@@ -48,9 +46,7 @@ def test_panels_show_image_truth_prediction_difference_and_filter(tmp_path: Path
 
 def test_at_most_n_rows_from_the_lowest_error_to_the_highest(tmp_path: Path) -> None:
     samples = make_samples(12)
-    predictions = np.stack([s.alpha * (1 - number / 24) for number, s in enumerate(samples)]).astype(
-        np.float32
-    )
+    predictions = np.stack([s.alpha * (1 - number / 24) for number, s in enumerate(samples)]).astype(np.float32)
     sheet(samples, predictions[::-1], tmp_path / "sheet.png", n=4)
     picture = np.asarray(Image.open(tmp_path / "sheet.png"))
     assert picture.shape[0] == LABEL + 4 * (LABEL + SIZE)
