@@ -25,7 +25,9 @@ _SIZE = (256, 256)
 @_THREADS
 @_JSON
 def bench(weights: Path | None, rounds: int, threads: int, as_json: bool) -> None:
-    """Time a student, float and int8, in ONNX Runtime and LiteRT, beside MediaPipe's selfie segmentation.
+    """Time a student, float and int8, beside a peer.
+
+    It runs in ONNX Runtime and LiteRT; the peer is MediaPipe's selfie segmentation in the same LiteRT.
 
     All forms run in turn, round by round, so that what disturbs one disturbs all; compare ratios, not milliseconds.
     Int8 is quick post-training quantization, for its speed only.
@@ -57,7 +59,9 @@ def bench(weights: Path | None, rounds: int, threads: int, as_json: bool) -> Non
 @_THREADS
 @_JSON
 def candidates(trained: Path | None, rounds: int, threads: int, as_json: bool) -> None:
-    """Compare the student architectures: size, latency in float and int8, and matting error at equal training.
+    """Compare architectures: size, latency, error.
+
+    Latency in float and int8; the matting error is after equal training.
 
     Train one with: edgemat train student --recipe candidate-NAME --out TRAINED/NAME
     """
