@@ -23,8 +23,6 @@ from edgemat.export import _trunk
 from edgemat.export._target import Gate, ModelInfo, Runner, Target, Trunk
 from edgemat.images import write_png
 
-from .full_disk import a_full_disk
-
 SIZE = 32
 
 
@@ -387,6 +385,8 @@ def test_a_kill_in_the_middle_leaves_earlier_artefacts_intact(
 def test_a_full_disk_leaves_earlier_artefacts_intact(
     weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    from .full_disk import a_full_disk  # here: the kill's script imports this file by itself
+
     words = ["export", "--target", "onnx", "--size", "64x64", "--weights", str(weights), "--out", str(tmp_path / "out")]
     assert main(words) == 0
     before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
