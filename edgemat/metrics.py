@@ -361,7 +361,7 @@ def _distance(targets: Region) -> Values:
 def _ndimage() -> Any:
     """Import SciPy's image module when it is first needed: exporting does not need it."""
     try:
-        from scipy import ndimage  # type: ignore[import-untyped, unused-ignore]
+        from scipy import ndimage
     except ImportError as error:
         raise BackendMissingError(
             'Grad, Conn and the unknown region need SciPy, which is missing: pip install "edgemat[eval]"'

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from edgemat import console
+
+if TYPE_CHECKING:
+    from edgemat.data.splits import Split
 
 
 @click.command()
@@ -15,7 +19,7 @@ from edgemat import console
 @click.option("--per-face", type=click.IntRange(min=1), default=8, show_default=True, help="Composites a face.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder for evaluation.json and a sheet.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
-def evaluate(weights: Path | None, split: str, per_face: int, out: Path | None, as_json: bool) -> None:
+def evaluate(weights: Path | None, split: Split, per_face: int, out: Path | None, as_json: bool) -> None:
     """Score a student on unseen faces, beside a baseline.
 
     The hold-out is fixed: the split's faces, a number of composites each with the split's own occluders, a fixed seed.
@@ -39,5 +43,5 @@ def evaluate(weights: Path | None, split: str, per_face: int, out: Path | None, 
         [row.group, row.region, row.predictor, str(row.count), *(str(row.means[key]) for key in IMAGE_METRICS)]
         for row in evaluation.rows()
     ]
-    columns = [*("group", "region", "who"), console.Column("images", right=True)]
-    console.table(rows, [*columns, *(console.Column(key, right=True) for key in IMAGE_METRICS)])
+    numbers = [console.Column(head, right=True) for head in ("images", *IMAGE_METRICS)]
+    console.table(rows, ["group", "region", "who", *numbers])

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 ALL = "all"
 
 
-class _TargetNames(click.ParamType):
+class _TargetNames(click.ParamType["tuple[Target, ...]"]):
     """A target, several joined by commas, or ``all``."""
 
     name = "target"
@@ -48,7 +48,7 @@ class _TargetNames(click.ParamType):
         return [CompletionItem(before + comma + n) for n in (*names(), ALL) if n.startswith(word)]
 
 
-class _Size(click.ParamType):
+class _Size(click.ParamType["tuple[int, int]"]):
     """Height and width in pixels, as ``256x256``."""
 
     name = "HxW"

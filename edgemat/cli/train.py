@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -47,10 +47,11 @@ def student(
 
     from edgemat.train import recipes, run
 
-    changes = {"steps": steps, "seed": seed, "workers": workers}
-    recipe = dataclasses.replace(recipes.find(recipe_name), **{k: v for k, v in changes.items() if v is not None})
+    changes: dict[str, Any] = {"steps": steps, "seed": seed, "workers": workers}
+    changes = {name: value for name, value in changes.items() if value is not None}
+    recipe = dataclasses.replace(recipes.find(recipe_name), **changes)
     words = ["edgemat train student --recipe", recipe_name]
-    words += [f"--{name} {value}" for name, value in changes.items() if value is not None and name != "workers"]
+    words += [f"--{name} {value}" for name, value in changes.items() if name != "workers"]
     words += [f"--init {init}"] if init is not None else []
     done = run.train_student(recipe, out, command=" ".join(words), init=init, on_progress=_tell)
     if not done:

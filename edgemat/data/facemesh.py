@@ -150,7 +150,7 @@ def _sample(image: Image, crop: _Crop, size: int) -> Image:
 
 def _interpreter(path: Path) -> Any:
     try:
-        from ai_edge_litert.interpreter import Interpreter  # type: ignore[import-untyped]
+        from ai_edge_litert.interpreter import Interpreter
     except ImportError as error:
         raise BackendMissingError(
             "finding faces needs ai-edge-litert. Install it with: pip install 'edgemat[data]'"

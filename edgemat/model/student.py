@@ -113,8 +113,9 @@ class InvertedResidual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return x + f(x)."""
-        y = nn.functional.relu6(self.expand(x))
-        return x + self.project(nn.functional.relu6(self.depthwise(y)))
+        y: Tensor = nn.functional.relu6(self.expand(x))
+        y = self.project(nn.functional.relu6(self.depthwise(y)))
+        return x + y
 
 
 class SeparableBlock(nn.Module):
@@ -156,6 +157,9 @@ class Student(nn.Module):
         >>> tuple(net(torch.zeros(1, 3, 64, 64)).shape)
         (1, 1, 64, 64)
     """
+
+    mean: Tensor
+    std: Tensor
 
     def __init__(self, config: StudentConfig) -> None:
         """Build the network of ``config`` with fresh weights."""
@@ -222,8 +226,10 @@ class Student(nn.Module):
         net = copy.deepcopy(self).eval()
         for module in net.modules():
             for name, child in module.named_children():
-                if isinstance(child, nn.Sequential) and len(child) == 2 and isinstance(child[1], nn.BatchNorm2d):
-                    module.register_module(name, fuse_conv_bn_eval(child[0], child[1]))
+                if isinstance(child, nn.Sequential) and len(child) == 2:
+                    layer, norm = child
+                    if isinstance(layer, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                        module.register_module(name, fuse_conv_bn_eval(layer, norm))
         _fold_normalization(net.downs[0], self.config.normalization)
         net.mean.zero_()
         net.std.fill_(1.0)

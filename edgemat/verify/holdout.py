@@ -11,11 +11,12 @@ import numpy.typing as npt
 from edgemat.data.compositor import holdout
 from edgemat.data.faces import load_faces
 from edgemat.data.occluders import load_occluders
+from edgemat.data.splits import Split
 from edgemat.data.types import Sample
 from edgemat.verify.evaluate import Evaluation, evaluate
 
 
-def samples(split: str = "test", per_face: int = 8, cache_dir: Path | None = None) -> list[Sample]:
+def samples(split: Split = "test", per_face: int = 8, cache_dir: Path | None = None) -> list[Sample]:
     """Make the hold-out composites of a split; the same call gives the same bytes.
 
     Args:

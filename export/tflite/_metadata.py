@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import flatbuffers  # type: ignore[import-untyped]
+import flatbuffers
 from flatbuffers import number_types
-from flatbuffers.table import Table  # type: ignore[import-untyped]
+from flatbuffers.table import Table
 
 from edgemat.errors import InputError
 

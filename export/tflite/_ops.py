@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Mapping
 
 import numpy as np
-from ai_edge_litert import schema_py_generated as schema  # type: ignore[import-untyped]
+from ai_edge_litert import schema_py_generated as schema
 
 from edgemat.export.tflite._conv import VALID, conv, conv_transpose, pad_zeros, padded
 from edgemat.export.tflite._emit import ACTIVATIONS, Emitter

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from ai_edge_litert import schema_py_generated as schema  # type: ignore[import-untyped]
-from ai_edge_litert.interpreter import Interpreter, OpResolverType  # type: ignore[import-untyped]
+from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from edgemat.errors import InputError
 from edgemat.export._target import Runner
