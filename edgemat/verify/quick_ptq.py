@@ -5,7 +5,9 @@ These int8 files are for timing: the grid that ships comes from training, not fr
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -116,4 +118,5 @@ def tflite_int8(path: Path, images: Pixels) -> bytes:
     engine = quantizer.Quantizer(str(path))
     engine.load_quantization_recipe(recipe.static_wi8_ai8())
     feeds = [{"image": image[None].astype(np.float32) / 255} for image in images]
-    return bytes(engine.quantize(engine.calibrate({"serving_default": feeds})).quantized_model)
+    with contextlib.redirect_stdout(sys.stderr):  # the engine prints a summary, which would spoil --json
+        return bytes(engine.quantize(engine.calibrate({"serving_default": feeds})).quantized_model)

@@ -28,7 +28,9 @@ def test_onnx_int8_takes_and_gives_8_bits(trunk: Trunk, images: np.ndarray) -> N
     assert float(np.abs(codes / 255 - alpha).mean()) < 0.05 < float(np.abs(1 - codes / 255 - alpha).mean())
 
 
-def test_tflite_int8_holds_int8(trunk: Trunk, images: np.ndarray, tmp_path: Path) -> None:
+def test_tflite_int8_holds_int8_and_prints_nothing(
+    trunk: Trunk, images: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     pytest.importorskip("ai_edge_quantizer")
     from ai_edge_litert.interpreter import Interpreter
 
@@ -37,6 +39,7 @@ def test_tflite_int8_holds_int8(trunk: Trunk, images: np.ndarray, tmp_path: Path
     interpreter.allocate_tensors()
     kinds = [t["dtype"] for t in interpreter.get_tensor_details()]
     assert kinds.count(np.int8) > kinds.count(np.float32)
+    assert capsys.readouterr().out == ""
 
 
 def test_a_missing_quantizer_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
