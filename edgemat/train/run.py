@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from edgemat import __version__
+from edgemat.data.augment import Augmentation
 from edgemat.data.compositor import Compositor, holdout
 from edgemat.data.faces import load_faces
 from edgemat.data.occluders import load_occluders
+from edgemat.data.types import Face, Occluder, Sample
 from edgemat.files import sha256
 from edgemat.model import weights
 from edgemat.train.stages import PlainRecipe, Progress, train_plain
@@ -33,6 +35,26 @@ def card(recipe: PlainRecipe, command: str) -> dict[str, str]:
         "seed": str(recipe.seed),
         "command": command,
     }
+
+
+def sampler(recipe: PlainRecipe, faces: Sequence[Face], occluders: Sequence[Occluder]) -> Callable[[int], Sample]:
+    """Return the function that makes composite number ``index`` of a recipe, mild ones evenly among the others.
+
+    Args:
+        recipe: Its size, seed and share of mild composites count.
+        faces: Of the train split.
+        occluders: Of the train split.
+    """
+    wild, mild = (
+        Compositor(faces, occluders, recipe.size, recipe.seed, level) for level in (Augmentation(), Augmentation.mild())
+    )
+
+    def sample(index: int) -> Sample:
+        # The mild ones are where the running share steps up: 0.7 gives 7 of every 10, whatever the index begins with.
+        is_mild = int((index + 1) * recipe.mild) > int(index * recipe.mild)
+        return (mild if is_mild else wild).sample(index)
+
+    return sample
 
 
 def train_student(
@@ -60,9 +82,7 @@ def train_student(
     Raises:
         InputError: The data is not fetched, or ``out`` holds another recipe's checkpoint.
     """
-    compositor = Compositor(
-        load_faces("train", cache_dir), load_occluders("train", cache_dir), recipe.size, recipe.seed
-    )
+    sample = sampler(recipe, load_faces("train", cache_dir), load_occluders("train", cache_dir))
     validation = holdout(
         load_faces("val", cache_dir), load_occluders("val", cache_dir), recipe.validation_per_face, size=recipe.size
     )
@@ -70,4 +90,4 @@ def train_student(
     if init is not None:
         earlier = weights.load(init).info.get("command", "unknown")
         facts["begun_from"] = f"sha256 {sha256(init)}, made by: {earlier}"
-    return train_plain(recipe, compositor.sample, validation, out, card=facts, init=init, on_progress=on_progress)
+    return train_plain(recipe, sample, validation, out, card=facts, init=init, on_progress=on_progress)

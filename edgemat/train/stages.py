@@ -46,6 +46,7 @@ class PlainRecipe:
     Attributes:
         student: The network.
         size: Height and width of the training images, pixels.
+        mild: Share of composites that vary as little as everyday photos do; the others vary as far as they can.
         steps: Optimiser steps.
         batch: Samples a step.
         learning_rate: Peak of the schedule (linear warm-up, then cosine to a hundredth).
@@ -62,6 +63,7 @@ class PlainRecipe:
 
     student: StudentConfig = field(default_factory=StudentConfig)
     size: int = 256
+    mild: float = 0.0
     steps: int = 10_000
     batch: int = 16
     learning_rate: float = 2e-3
@@ -83,6 +85,8 @@ class PlainRecipe:
         for name in ("warmup", "workers", "weight_decay"):
             if getattr(self, name) < 0:
                 raise InputError(f"{name} = {getattr(self, name)}, expected at least 0")
+        if not 0 <= self.mild <= 1:
+            raise InputError(f"mild = {self.mild}, expected a share from 0 to 1")
         if self.size % 32:
             raise InputError(f"size = {self.size}, expected a multiple of 32 (five Laplacian levels)")
         if not 0 < self.learning_rate < 1 or not 0 <= self.ema < 1:
