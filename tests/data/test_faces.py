@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 
 import numpy as np
@@ -106,9 +105,7 @@ def test_what_is_said_before_the_fetch(tmp_path: Path) -> None:
 
 @pytest.mark.data
 def test_fetched_faces() -> None:
-    start = time.perf_counter()
     loaded = {split: load_faces(split) for split in SPLITS}
-    assert time.perf_counter() - start < 4  # 1 s on a free core
     assert len(loaded["test"]) == 32
     assert 170 <= len(loaded["train"]) <= 200
     assert 24 <= len(loaded["val"]) <= 31
