@@ -25,7 +25,7 @@ def train() -> None:
     "recipe_name",
     default="plain",
     show_default=True,
-    help="A shipped recipe's name, or a TOML file with the fields of edgemat.train.stages.PlainRecipe.",
+    help="A shipped recipe's name, or a TOML file with the fields of edgemat.train.recipe.PlainRecipe.",
 )
 @click.option("--steps", type=click.IntRange(min=1), help="Optimiser steps, in place of the recipe's.")
 @click.option("--seed", type=click.IntRange(min=0), help="Seed, in place of the recipe's.")

@@ -13,7 +13,8 @@ from edgemat.data.occluders import load_occluders
 from edgemat.data.types import Face, Occluder, Sample
 from edgemat.files import sha256
 from edgemat.model import weights
-from edgemat.train.stages import PlainRecipe, Progress, train_plain
+from edgemat.train.recipe import PlainRecipe
+from edgemat.train.stages import Progress, train_plain
 
 
 def card(recipe: PlainRecipe, command: str) -> dict[str, str]:

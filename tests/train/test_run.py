@@ -6,7 +6,7 @@ import pytest
 
 from edgemat.data.types import Face
 from edgemat.train import run
-from edgemat.train.stages import PlainRecipe
+from edgemat.train.recipe import PlainRecipe
 
 
 class Named:

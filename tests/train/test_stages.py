@@ -17,7 +17,8 @@ from edgemat.data.types import Sample
 from edgemat.errors import EdgematError, InputError
 from edgemat.model.student import StudentConfig
 from edgemat.train import stages
-from edgemat.train.stages import PlainRecipe, Progress, train_plain
+from edgemat.train.recipe import PlainRecipe
+from edgemat.train.stages import Progress, train_plain
 
 TINY = StudentConfig(widths=(8, 8, 8), depths=(1, 1, 1))
 CARD = {"version": "0", "license": "none", "author": "test", "description": "test", "command": "test"}
@@ -128,6 +129,25 @@ def test_a_run_begins_with_given_weights(tmp_path: Path) -> None:
     assert all(torch.allclose(before[k], after[k], atol=1e-6) for k in kernels)
 
 
+def test_a_share_of_the_first_weights_is_kept(tmp_path: Path) -> None:
+    train(tmp_path / "first", recipe())
+    first = tmp_path / "first" / "student.safetensors"
+    second = recipe(seed=1, learning_rate=1e-2)
+    train(tmp_path / "second", second, init=first)
+    trained = load_file(tmp_path / "second" / "student.safetensors")
+    # The same run, complete in its checkpoint, ended anew with another share.
+    train(tmp_path / "second", recipe(seed=1, learning_rate=1e-2, keep_init=0.25), init=first)
+    kept, begun = load_file(tmp_path / "second" / "student.safetensors"), load_file(first)
+    name = "head.weight"
+    assert not torch.allclose(trained[name], begun[name], atol=1e-4)
+    assert torch.allclose(kept[name], 0.75 * trained[name] + 0.25 * begun[name], atol=1e-6)
+
+
+def test_keeping_a_share_needs_weights_to_begin_with(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"keep_init = 0\.25 .*give --init"):
+        train(tmp_path, recipe(keep_init=0.25))
+
+
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     train(tmp_path / "first", recipe())
     other = recipe(student=StudentConfig(widths=(8, 8, 16), depths=(1, 1, 1)))
@@ -163,27 +183,3 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
         patch.setattr(stages.losses, "plain", explode)
         with pytest.raises(EdgematError, match="the loss is nan"):
             train(tmp_path, recipe(), sample=broken)
-
-
-@pytest.mark.parametrize(
-    ("values", "message"),
-    [
-        ({"stepz": 3}, "stepz"),
-        ({"steps": 0}, "steps = 0"),
-        ({"size": 40}, "multiple of 32"),
-        ({"learning_rate": -1}, "learning_rate"),
-        ({"student": {"arch": "huge"}}, "arch 'huge'"),
-        ({"student": {"normalization": {"std": [0, 1, 1]}}}, "std must be positive"),
-    ],
-)
-def test_an_impossible_recipe_is_refused(values: dict[str, object], message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        PlainRecipe.from_mapping(values)
-
-
-def test_a_recipe_survives_toml_and_json(tmp_path: Path) -> None:
-    path = tmp_path / "recipe.toml"
-    path.write_text('steps = 7\n[student]\narch = "mobile"\nwidths = [8, 8, 8]\n')
-    read = PlainRecipe.from_toml(path)
-    assert (read.steps, read.student.arch, read.student.widths) == (7, "mobile", (8, 8, 8))
-    assert PlainRecipe.from_mapping(read.plain()) == read

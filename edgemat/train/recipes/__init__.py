@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from edgemat.errors import InputError
 
 if TYPE_CHECKING:
-    from edgemat.train.stages import PlainRecipe
+    from edgemat.train.recipe import PlainRecipe
 
 
 def names() -> tuple[str, ...]:
@@ -36,7 +36,7 @@ def find(name: str) -> PlainRecipe:
         >>> find("plain").student.arch
         'friendly'
     """
-    from edgemat.train.stages import PlainRecipe
+    from edgemat.train.recipe import PlainRecipe
 
     if name.endswith(".toml"):
         return PlainRecipe.from_toml(Path(name))
