@@ -1,15 +1,18 @@
-"""The fixed hold-out: the same composites for everyone who scores a student."""
+"""What a student is scored on: the fixed hold-out, the same for everyone, or a team's own folder."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from edgemat import calib_data
 from edgemat.data.compositor import holdout
 from edgemat.data.faces import load_faces
+from edgemat.data.folder import MatteFolder
 from edgemat.data.occluders import load_occluders
 from edgemat.data.splits import Split
 from edgemat.data.types import Sample
@@ -30,12 +33,43 @@ def samples(split: Split = "test", per_face: int = 8, cache_dir: Path | None = N
     return holdout(load_faces(split, cache_dir), load_occluders(split, cache_dir), per_face)
 
 
-def score(weights: Path | None, on: Sequence[Sample]) -> tuple[Evaluation, npt.NDArray[np.float32]]:
+def folder_samples(path: Path, size: int = 256) -> list[Sample]:
+    """Read a folder of images and mattes (`edgemat.data.folder.MatteFolder`) at the student's size.
+
+    An image of another shape is scaled, keeping its proportions, until it covers the size, and cut in the middle, its
+    matte likewise. Occluders and skin tones of such a folder are not known, and it has no mesh hull.
+
+    Args:
+        path: Holds ``image/`` and ``alpha/``, paired by name.
+        size: Height and width of the samples, pixels.
+
+    Raises:
+        InputError: The folder or one of its files cannot be used; all faults are listed.
+    """
+    pairs = MatteFolder(path)
+    return [_sample(name, *pair, size) for name, pair in zip(pairs.names, pairs, strict=True)]
+
+
+def _sample(name: str, image: npt.NDArray[np.uint8], alpha: npt.NDArray[np.float32], size: int) -> Sample:
+    from PIL import Image, ImageOps
+
+    pixels = calib_data.resize(image, size, size)
+    if alpha.shape != (size, size):
+        fitted = ImageOps.fit(Image.fromarray(alpha), (size, size), Image.Resampling.BICUBIC)
+        alpha = np.clip(np.asarray(fitted, np.float32), 0, 1)  # bicubic overshoots at edges
+    unknown = np.zeros_like(alpha)
+    return Sample(pixels, alpha, unknown, unknown, face_id=name, kinds=("unknown",), ita=math.nan)
+
+
+def score(
+    weights: Path | None, on: Sequence[Sample], baseline: bool = True
+) -> tuple[Evaluation, npt.NDArray[np.float32]]:
     """Run a student on samples and measure it beside the mesh hull.
 
     Args:
         weights: A student's file; the shipped one if None.
         on: What to measure on, all of one size.
+        baseline: Measure the samples' mesh hulls as well.
 
     Returns:
         The evaluation, and the alphas, float32, (N, H, W).
@@ -53,4 +87,4 @@ def score(weights: Path | None, on: Sequence[Sample]) -> tuple[Evaluation, npt.N
         alphas.append(predict(net, images))
         return alphas[-1]
 
-    return evaluate(run, on), np.concatenate(alphas)
+    return evaluate(run, on, baseline), np.concatenate(alphas)
