@@ -19,12 +19,6 @@ class InputError(EdgematError):
     """A file, folder or option that the user gave cannot be used (exit code 2)."""
 
 
-class GateError(EdgematError):
-    """An artefact was made and run, and differs from its reference by more than its gate allows (exit code 1)."""
-
-    exit_code = 1
-
-
 class BackendMissingError(EdgematError):
     """A package or system that a target needs is not here; the message says what to install (exit code 3)."""
 

@@ -256,7 +256,6 @@ def raising(error: BaseException):  # type: ignore[no-untyped-def]
     ("error", "code"),
     [
         (errors.InputError("no"), 2),
-        (errors.GateError("no"), 1),
         (errors.BackendMissingError("no"), 3),
         (errors.UnsupportedOpError("no"), 4),
         (errors.OutputError("no"), 2),

@@ -254,25 +254,6 @@ def _soften(skin: Bool, scale: float) -> Float:
     return np.asarray(np.clip((soft - 0.05) / 0.9, 0, 1), np.float32)
 
 
-def hull(landmarks: Float, size: int | tuple[int, int]) -> Float:
-    """Return the plain face-mesh hull as a matte: the baseline that knows no occluder.
-
-    Args:
-        landmarks: Mesh points, float32, (468, 2), x and y in pixels.
-        size: Side of a square, or height and width, in pixels.
-
-    Returns:
-        Float32, (H, W), in [0, 1], anti-aliased.
-    """
-    import cv2
-
-    height, width = (size, size) if isinstance(size, int) else size
-    fine = 4
-    points = (landmarks[list(OVAL)] + 0.5) * fine - 0.5
-    large = polygon(convex(points), (height * fine, width * fine)).astype(np.float32)
-    return np.asarray(cv2.resize(large, (width, height), interpolation=cv2.INTER_AREA), np.float32)
-
-
 def ita(image: Image, alpha: Float) -> float:
     """Return the individual typology angle of the skin, in degrees: above 55 very light, below -30 dark.
 

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from edgemat.data.basematte import OVAL, base_matte, hull, ita
+from edgemat.data.basematte import OVAL, base_matte, ita
+from edgemat.data.compositor import _hull
 
 _SKIN, _HAIR, _WALL, _SHIRT = (214, 168, 140), (60, 42, 30), (120, 140, 150), (40, 60, 110)
 
@@ -135,20 +136,20 @@ def test_photo(points: Float) -> None:
     image = data.astronaut()[:256, 96:352]
     alpha, flaw = base_matte(image, points)
     assert flaw == ""
-    assert _iou(alpha, hull(points, 256) > 0.5) > 0.8
+    assert _iou(alpha, _hull(points, 256) > 0.5) > 0.8
     assert alpha[60, 130] == 0  # hair over the forehead
     assert alpha[200, 130] == 0  # collar
     assert alpha[int(points[159, 1]), int(points[159, 0])] == 1  # an eye
     assert 40 < ita(image, alpha) < 60
 
 
-def test_hull_is_the_convex_oval_with_a_soft_edge(points: Float) -> None:
-    matte = hull(points, (256, 200))
-    assert (matte.dtype, matte.shape, matte.min(), matte.max()) == (np.float32, (256, 200), 0.0, 1.0)
-    area = cv2.contourArea(cv2.convexHull(points[list(OVAL)]))
-    assert matte.sum() == pytest.approx(area, rel=0.02)
+def test_the_baseline_is_the_filled_oval_with_a_soft_edge(points: Float) -> None:
+    matte = _hull(points, 256)
+    assert (matte.dtype, matte.shape, matte.min(), matte.max()) == (np.float32, (256, 256), 0.0, 1.0)
+    outline = points[list(OVAL)]
+    area, length = cv2.contourArea(outline), cv2.arcLength(outline, closed=True)
+    assert area <= matte.sum() <= area + 0.75 * length  # every pixel that the outline touches counts
     assert 0.2 < np.unique(matte[(matte > 0) & (matte < 1)]).mean() < 0.8
-    np.testing.assert_array_equal(hull(points, 256)[:, :200], matte)
 
 
 @pytest.mark.parametrize("rgb", [(214, 168, 140), (90, 60, 45), (240, 220, 205)], ids=["mid", "dark", "light"])
