@@ -78,3 +78,38 @@ class Sample:
     occluder_ids: tuple[str, ...] = field(default=())
     kinds: tuple[str, ...] = field(default=())
     ita: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Example:
+    """What a training step reads: an image, its true matte, and what a teacher made of it where that is known.
+
+    Attributes:
+        image: RGB, uint8, (H, W, 3).
+        alpha: Ground-truth skin matte, float32, (H, W), in [0, 1].
+        teacher: A teacher's alpha, float32, (H, W), in [0, 1]; None where it was not computed before.
+        uncertainty: The teacher's expected absolute error of alpha, float32, (H, W), at least 0; None likewise.
+
+    Example:
+        >>> Example(np.zeros((2, 2, 3), np.uint8), np.ones((2, 2), np.float32)).teacher is None
+        True
+    """
+
+    image: npt.NDArray[np.uint8]
+    alpha: npt.NDArray[np.float32]
+    teacher: npt.NDArray[np.float32] | None = None
+    uncertainty: npt.NDArray[np.float32] | None = None
+
+    def __post_init__(self) -> None:
+        """Check the shapes, dtypes and ranges."""
+        if self.image.ndim != 3 or self.image.shape[2] != 3 or self.image.dtype != np.uint8:
+            raise ValueError(f"example: image {self.image.dtype}{self.image.shape}, expected uint8 (H, W, 3)")
+        for name, highest in (("alpha", 1.0), ("teacher", 1.0), ("uncertainty", np.inf)):
+            plane: npt.NDArray[np.float32] | None = getattr(self, name)
+            if plane is None and name != "alpha":
+                continue
+            if plane is None or plane.dtype != np.float32 or plane.shape != self.image.shape[:2]:
+                found = "None" if plane is None else f"{plane.dtype}{plane.shape}"
+                raise ValueError(f"example: {name} {found}, expected float32 {self.image.shape[:2]}")
+            if plane.size and not (plane.min() >= 0 and plane.max() <= highest):  # false for NaN as well
+                raise ValueError(f"example: {name} from {plane.min()} to {plane.max()}, expected 0 to {highest:g}")
