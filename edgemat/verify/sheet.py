@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,8 +15,12 @@ from edgemat.images import write_png
 from edgemat.metrics import mad
 
 Rgb = npt.NDArray[np.uint8]
+Picture = npt.NDArray[np.floating[Any]]
 
-_TITLES = ("image", "truth", "prediction", "|difference| x4", "filter through prediction")
+GAIN = 4
+"""How much brighter than alpha a difference is drawn: 1/4 is white."""
+
+_TITLES = ("image", "truth", "prediction", f"|difference| x{GAIN}", "filter through prediction")
 _GREEN = np.array([0.0, 0.8, 0.3])
 _LABEL_HEIGHT = 16
 
@@ -48,12 +53,35 @@ def sheet(
         sizes = sorted({s.alpha.shape for s in samples})
         raise InputError(f"sheet: predictions {predictions.shape} for {len(samples)} samples of {sizes}")
     errors = mad(predictions, np.stack([sample.alpha for sample in samples]))
-    strips = [_label(_TITLES, expected[2])]
+    rows = []
     for place, kind in choose(errors, n):
         sample = samples[place]
-        text = f"#{place} {kind}: MAD {errors[place]:.1f}", ", ".join(sample.kinds) or "free"
-        strips += [_label(text, expected[2]), _panels(sample, predictions[place])]
-    write_png(path, np.concatenate(strips))
+        texts = f"#{place} {kind}: MAD {errors[place]:.1f}", ", ".join(sample.kinds) or "free"
+        rows.append((texts, _panels(sample, predictions[place])))
+    write_png(path, table(_TITLES, rows))
+
+
+def table(titles: Sequence[str], rows: Iterable[tuple[Sequence[str], Sequence[Picture]]]) -> Rgb:
+    """Lay pictures out in rows under titles, each row under its own captions.
+
+    Args:
+        titles: One a column.
+        rows: Captions (over the first columns; at most as many as columns) and pictures of each row, at least one row;
+            the pictures floating, (H, W) or (H, W, 3), cut to [0, 1], all of one size.
+
+    Returns:
+        RGB, uint8, (16 + rows (16 + H), columns W, 3).
+
+    Example:
+        >>> table(["a", "b"], [(["first row"], [np.zeros((32, 32)), np.ones((32, 32, 3))])]).shape
+        (64, 64, 3)
+    """
+    strips: list[Rgb] = []
+    for captions, pictures in rows:
+        colour = [np.broadcast_to(p if p.ndim == 3 else p[..., None], (*p.shape[:2], 3)) for p in pictures]
+        strip = np.asarray(np.round(np.clip(np.concatenate(colour, axis=1), 0, 1) * 255), np.uint8)
+        strips += [_label(captions, pictures[0].shape[1], len(titles)), strip]
+    return np.concatenate([_label(titles, strips[-1].shape[1] // len(titles), len(titles)), *strips])
 
 
 def choose(errors: npt.NDArray[np.float64], n: int) -> list[tuple[int, str]]:
@@ -79,21 +107,19 @@ def choose(errors: npt.NDArray[np.float64], n: int) -> list[tuple[int, str]]:
     return picked + [(place, "worst") for place in order[total - worst :]]
 
 
-def _panels(sample: Sample, prediction: npt.NDArray[np.float32]) -> Rgb:
-    """Lay one sample's five pictures side by side, uint8, (H, 5 W, 3)."""
+def _panels(sample: Sample, prediction: npt.NDArray[np.float32]) -> list[Picture]:
+    """Return one sample's five pictures, floating, (H, W) or (H, W, 3)."""
     alpha = prediction[..., None].astype(np.float64)
     picture = sample.image / 255
     filtered = alpha * _GREEN + (1 - alpha) * picture
-    grey = (sample.alpha, prediction, np.minimum(np.abs(prediction - sample.alpha) * 4, 1))
-    pictures = [picture, *(np.repeat(values[..., None], 3, axis=2) for values in grey), filtered]
-    return np.asarray(np.round(np.concatenate(pictures, axis=1) * 255), np.uint8)
+    return [picture, sample.alpha, prediction, np.abs(prediction - sample.alpha) * GAIN, filtered]
 
 
-def _label(texts: Sequence[str], width: int) -> Rgb:
-    """Print a text over each of the first panels, white on black, uint8, (16, 5 width, 3)."""
+def _label(texts: Sequence[str], width: int, columns: int) -> Rgb:
+    """Print a text over each of the first columns, white on black, uint8, (16, columns * width, 3)."""
     from PIL import Image, ImageDraw
 
-    strip = Image.new("RGB", (width * len(_TITLES), _LABEL_HEIGHT))
+    strip = Image.new("RGB", (width * columns, _LABEL_HEIGHT))
     draw = ImageDraw.Draw(strip)
     for column, text in enumerate(texts):
         draw.text((column * width + 4, 2), text, fill="white")
