@@ -145,13 +145,20 @@ def tone_curve(rng: np.random.Generator, level: Augmentation) -> npt.NDArray[np.
     return np.asarray(np.rint(curve * 255), np.uint8)
 
 
-def photograph(image: npt.NDArray[np.float32], rng: np.random.Generator, level: Augmentation) -> Image:
+def photograph(
+    image: npt.NDArray[np.float32],
+    rng: np.random.Generator,
+    level: Augmentation,
+    noise: np.random.Generator | None = None,
+) -> Image:
     """Light, grade, expose and compress a composite, as a camera would; geometry stays.
 
     Args:
         image: RGB, float32, (S, S, 3), 0 to 255.
         rng: Source of randomness.
         level: The ranges.
+        noise: Where the field of sensor noise comes from; ``rng`` if None. With another one each time and the same
+            ``rng``, photos of one moment differ by their noise alone.
 
     Returns:
         RGB, uint8, (S, S, 3).
@@ -162,7 +169,7 @@ def photograph(image: npt.NDArray[np.float32], rng: np.random.Generator, level: 
         out = times(out, light_map(rng, size, level.relight))
     sigma = rng.uniform(*level.noise)
     if sigma > 0.3:
-        out += sensor_noise(rng, size, sigma)
+        out += sensor_noise(rng, size, sigma, noise)
     pixels = np.asarray(cv2.convertScaleAbs(np.maximum(out, 0, out=out)), np.uint8)
     pixels = np.asarray(cv2.LUT(pixels, tone_curve(rng, level)), np.uint8)
     if rng.random() < level.jpeg:
@@ -190,18 +197,21 @@ def light_map(rng: np.random.Generator, size: int, strength: float) -> npt.NDArr
     return 1 + amount * np.clip(ramp, -1, 1)
 
 
-def sensor_noise(rng: np.random.Generator, size: int, sigma: float) -> npt.NDArray[np.float32]:
+def sensor_noise(
+    rng: np.random.Generator, size: int, sigma: float, field: np.random.Generator | None = None
+) -> npt.NDArray[np.float32]:
     """Cut a patch out of one fixed field of normal noise, at times in grey or coarse grain.
 
     Args:
         rng: Source of randomness.
         size: Height and width, pixels.
         sigma: Standard deviation, 8-bit steps.
+        field: Chooses the patch, not its kind; ``rng`` if None.
 
     Returns:
         Float32, (size, size, 3).
     """
-    patch = _cut(rng, size)
+    patch = _cut(rng if field is None else field, size)
     if rng.random() < 0.35:  # luminance noise
         patch = np.asarray(cv2.merge([patch[..., 0]] * 3), np.float32)
     if rng.random() < 0.3:  # coarse grain; the factor restores the deviation that the blur takes

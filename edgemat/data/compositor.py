@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -13,9 +13,9 @@ import numpy.typing as npt
 from edgemat.data import procedural, wearables
 from edgemat.data.augment import Augmentation, photograph
 from edgemat.data.basematte import OVAL
-from edgemat.data.noise import texture
 from edgemat.data.placement import place
 from edgemat.data.scene import Layer, Map, Patch, Points, Scene, alpha_of, times
+from edgemat.data.stage import Homography, Source, Stage, geometry, ready, stage
 from edgemat.data.types import Face, Occluder, Sample
 from edgemat.errors import InputError
 
@@ -40,19 +40,21 @@ _WEIGHTS = {
 }  # fmt: skip
 _EMOJI_WHERE_BOTH = 0.25
 _FINE = frozenset({"hair", "glasses", "smoke"})  # what a full blur of the edge would wash away
-_FEATHER = 0.03
 
 
 @dataclass(frozen=True, eq=False)
-class _Source:
-    """A face made ready: reduced versions for zooming out, its colours, and a coarse copy."""
+class Placed:
+    """An occluder where it stands in the frame.
 
-    face: Face
-    levels: tuple[tuple[npt.NDArray[np.uint8], Map], ...]
-    vignettes: tuple[Map, ...]
-    skin: npt.NDArray[np.float32]
-    hair: npt.NDArray[np.float32]
-    backdrop: npt.NDArray[np.uint8]
+    Attributes:
+        kind: Its class.
+        id: Its name; ``drawn-KIND`` when it was drawn.
+        patch: Its layer.
+    """
+
+    kind: str
+    id: str
+    patch: Patch
 
 
 class Compositor:
@@ -95,7 +97,7 @@ class Compositor:
         cv2.setNumThreads(0)  # a worker process a core; threads of their own would only wait for each other
         self.size, self.seed = size, seed
         self.level = Augmentation() if level is None else level
-        self._sources = [_ready(face) for face in faces]
+        self.sources = tuple(ready(face) for face in faces)
         self._by_kind: dict[str, list[Occluder]] = {}
         for occluder in sorted(occluders, key=lambda o: o.id):
             self._by_kind.setdefault(occluder.kind, []).append(occluder)
@@ -112,8 +114,8 @@ class Compositor:
         Args:
             index: Any number from 0 on.
         """
-        rng = _generator(self.seed, index)
-        source = self._sources[int(rng.integers(len(self._sources)))]
+        rng = generator(self.seed, index)
+        source = self.sources[int(rng.integers(len(self.sources)))]
         low, high = self.level.occluders
         count = 0 if rng.random() < self.level.free else int(rng.integers(low, high + 1))
         return self._compose(source, count, rng)
@@ -126,35 +128,78 @@ class Compositor:
             index: Any number from 0 on; with the seed and the face it fixes the sample.
             count: Occluders, at most as many as there are kinds.
         """
-        return self._compose(self._sources[face], count, _generator(self.seed, face, index))
+        return self._compose(self.sources[face], count, generator(self.seed, face, index))
 
-    def _compose(self, source: _Source, count: int, rng: np.random.Generator) -> Sample:
-        image, base, scene = self._stage(source, rng)
-        hull = _hull(scene.landmarks, self.size)
+    def _compose(self, source: Source, count: int, rng: np.random.Generator) -> Sample:
+        matrix = geometry(source.face.landmarks, self.size, rng, self.level)
+        staged = self.stage(source, matrix, rng)
+        kinds = self.pick_kinds(count, rng)
+        # Made one by one: each shadow's draws come before the next occluder's.
+        return self.finish(staged, (self.occluder(kind, rng, staged.scene) for kind in kinds), rng)
+
+    def stage(self, source: Source, matrix: Homography, rng: np.random.Generator) -> Stage:
+        """Put one of `sources` into the frame.
+
+        Args:
+            source: The face.
+            matrix: From the source photo's pixels to the frame's, float64, (3, 3).
+            rng: Source of randomness for what surrounds the photo.
+        """
+        return stage(source, matrix, self.size, rng, self.level, self.sources)
+
+    def finish(
+        self,
+        staged: Stage,
+        occluders: Iterable[Placed],
+        rng: np.random.Generator,
+        noise: np.random.Generator | None = None,
+    ) -> Sample:
+        """Lay occluders before a staged face and photograph the result.
+
+        Args:
+            staged: The face; its image and matte stay as they are.
+            occluders: Back to front.
+            rng: Source of randomness for shadows, blur, light, colour and compression.
+            noise: Where the sensor noise comes from, when frames of one clip differ by it; ``rng`` if None.
+        """
+        image, scene, face = staged.image, staged.scene, staged.source.face
         free = np.ones((self.size, self.size), np.float32)
-        ids, kinds = [], self._pick_kinds(count, rng)
-        for kind in kinds:
-            name, patch = self._occluder(kind, rng, scene)
-            if self.level.shadow and rng.random() < self.level.shadow and kind not in ("smoke", "veil"):
+        ids, kinds = [], []
+        for placed in occluders:
+            patch = placed.patch
+            if self.level.shadow and rng.random() < self.level.shadow and placed.kind not in ("smoke", "veil"):
                 image = times(image, _shadow(rng, patch, self.size, scene.height))
             clear = 1 - alpha_of(patch.layer)
             colour = np.asarray(cv2.cvtColor(patch.layer, cv2.COLOR_RGBA2RGB), np.float32)
             patch.cut(image)[:] = cv2.scaleAdd(colour, 255.0, times(patch.cut(image), clear))
             patch.cut(free)[:] *= clear
-            ids.append(name)
-        alpha = base * free
-        image, alpha, base = self._expose(rng, image, alpha, base)
-        pixels = photograph(image, rng, self.level)
-        return Sample(pixels, alpha, base, hull, source.face.id, tuple(ids), tuple(kinds), source.face.ita)
+            ids.append(placed.id)
+            kinds.append(placed.kind)
+        alpha = staged.base * free
+        image, alpha, base = self._expose(rng, image, alpha, staged.base)
+        pixels = photograph(image, rng, self.level, noise)
+        hull = _hull(scene.landmarks, self.size)
+        return Sample(pixels, alpha, base, hull, face.id, tuple(ids), tuple(kinds), face.ita)
 
-    def _pick_kinds(self, count: int, rng: np.random.Generator) -> list[str]:
-        """Draw different kinds and order them back to front."""
+    def pick_kinds(self, count: int, rng: np.random.Generator) -> list[str]:
+        """Draw different kinds of occluders and order them back to front.
+
+        Args:
+            count: How many, at most as many as there are kinds.
+            rng: Source of randomness.
+        """
         count = min(count, len(self._kinds))
         drawn = rng.choice(len(self._kinds), size=count, replace=False, p=self._chances)
         return [self._kinds[i] for i in sorted(int(d) for d in drawn)]
 
-    def _occluder(self, kind: str, rng: np.random.Generator, scene: Scene) -> tuple[str, Patch]:
-        """Make one occluder: an emoji or a drawn one, softened at the edge, at times in motion."""
+    def occluder(self, kind: str, rng: np.random.Generator, scene: Scene) -> Placed:
+        """Make one occluder: an emoji or a drawn one, softened at the edge, at times in motion.
+
+        Args:
+            kind: One of the known kinds.
+            rng: Source of randomness.
+            scene: The face that it is put before; its frame may be larger than the samples.
+        """
         sigma = rng.uniform(*self.level.edge_blur) * self.size / 256 * (0.5 if kind in _FINE else 1.0)
         moves = rng.random() < self.level.motion_blur
         reach = 0.06 * self.size if moves else 0.0
@@ -170,51 +215,7 @@ class Compositor:
             layer = _blur(layer, sigma)
         if moves and layer.size:
             layer = _smear(layer, *_motion(rng, reach))
-        return name, Patch(layer, patch.top, patch.left)
-
-    def _stage(self, source: _Source, rng: np.random.Generator) -> tuple[npt.NDArray[np.float32], Map, Scene]:
-        """Put the face into the frame: image (0 to 255), base alpha, and where things are."""
-        matrix = _geometry(source.face.landmarks, self.size, rng, self.level)
-        zoom = float(np.sqrt(abs(np.linalg.det(matrix[:2, :2]))))
-        step = int(np.clip(np.floor(np.log2(0.75 / max(zoom, 1e-6))) + 1, 0, len(source.levels) - 1))
-        pixels, matte = source.levels[step]
-        grown = 2.0**step  # pixel centres: x of the full image is (x + 0.5) * grown - 0.5
-        to_full = np.array([[grown, 0, (grown - 1) / 2], [0, grown, (grown - 1) / 2], [0, 0, 1.0]])
-        warp, frame = matrix @ to_full, (self.size, self.size)
-        # As float32, because cv2 warps that three times faster than bytes.
-        photo = pixels.astype(np.float32)
-        image = np.asarray(cv2.warpPerspective(photo, warp, frame, borderMode=cv2.BORDER_REFLECT_101), np.float32)
-        alpha = np.asarray(cv2.warpPerspective(matte, warp, frame), np.float32)
-        if not _fills(matrix, source.face.alpha.shape, self.size):
-            inside = np.asarray(cv2.warpPerspective(source.vignettes[step], warp, frame), np.float32)
-            backdrop = self._backdrop(source, matrix, rng)
-            image = backdrop + times(image - backdrop, inside)
-            alpha = alpha * inside
-        landmarks = cv2.perspectiveTransform(source.face.landmarks[None].astype(np.float64), matrix)[0]
-        scene = Scene(landmarks.astype(np.float32), self.size, source.skin, source.hair)
-        return image, np.asarray(np.clip(alpha, 0, 1), np.float32), scene
-
-    def _backdrop(
-        self, source: _Source, matrix: npt.NDArray[np.float64], rng: np.random.Generator
-    ) -> npt.NDArray[np.float32]:
-        """Return what surrounds the source photo where the frame reaches beyond it.
-
-        It is the photo itself, mirrored at its border and so coarse that no second face shows, or something else.
-        """
-        size = (self.size, self.size)
-        if rng.random() < self.level.new_background:
-            if rng.random() < 0.5:
-                return texture(rng, self.size)
-            other = self._sources[int(rng.integers(len(self._sources)))]
-            return cv2.resize(other.backdrop, size, interpolation=cv2.INTER_CUBIC).astype(np.float32)
-        height, width = source.face.alpha.shape
-        coarse_y, coarse_x = source.backdrop.shape[:2]
-        grow_x, grow_y = width / coarse_x, height / coarse_y
-        to_full = np.array([[grow_x, 0, (grow_x - 1) / 2], [0, grow_y, (grow_y - 1) / 2], [0, 0, 1.0]])
-        quarter = np.diag([0.25, 0.25, 1.0])  # it is smooth: warp it small
-        coarse, small = source.backdrop.astype(np.float32), (-(-self.size // 4), -(-self.size // 4))
-        mirrored = cv2.warpPerspective(coarse, quarter @ matrix @ to_full, small, borderMode=cv2.BORDER_REFLECT)
-        return np.asarray(cv2.resize(mirrored, size, interpolation=cv2.INTER_CUBIC), np.float32)
+        return Placed(kind, name, Patch(layer, patch.top, patch.left))
 
     def _expose(
         self, rng: np.random.Generator, image: npt.NDArray[np.float32], alpha: Map, base: Map
@@ -258,68 +259,9 @@ def holdout(
     return [compositor.sample_of(face, i, counts[i % 8]) for face, i in pairs]
 
 
-def _generator(*key: int) -> np.random.Generator:
+def generator(*key: int) -> np.random.Generator:
+    """Return a source of randomness that depends on the key alone, not on the process or what was drawn before."""
     return np.random.Generator(np.random.Philox(np.random.SeedSequence(key)))
-
-
-def _ready(face: Face) -> _Source:
-    levels = [(face.image, face.alpha)]
-    while min(levels[-1][1].shape) >= 128:
-        pixels, matte = levels[-1]
-        height, width = (s // 2 * 2 for s in matte.shape)
-        halves = [
-            cv2.resize(a[:height, :width], (width // 2, height // 2), interpolation=cv2.INTER_AREA)
-            for a in (pixels, matte)
-        ]
-        levels.append((np.asarray(halves[0], np.uint8), np.asarray(halves[1], np.float32)))
-    certain = face.alpha > 0.9
-    skin = np.median(face.image[certain], axis=0) if certain.any() else np.array([180, 140, 120])
-    backdrop = np.asarray(cv2.resize(face.image, (14, 14), interpolation=cv2.INTER_AREA), np.uint8)
-    vignettes = tuple(_vignette(*matte.shape) for _, matte in levels)
-    return _Source(face, tuple(levels), vignettes, skin.astype(np.float32), _hair_colour(face), backdrop)
-
-
-def _hair_colour(face: Face) -> npt.NDArray[np.float32]:
-    """Return the median colour of a small square above the forehead, black where the photo ends below it."""
-    top, chin = face.landmarks[10], face.landmarks[152]
-    x, y = top + 0.22 * (top - chin)
-    half = max(1, int(0.06 * abs(float(chin[1] - top[1]))))
-    square = face.image[max(0, int(y) - half) : max(0, int(y) + half), max(0, int(x) - half) : int(x) + half]
-    return np.median(square.reshape(-1, 3), axis=0).astype(np.float32) if square.size else np.zeros(3, np.float32)
-
-
-def _vignette(height: int, width: int) -> Map:
-    """Return 1 inside, falling to 0 at the border over a few pixels: the photo fades into its surroundings."""
-    y, x = (np.minimum(np.arange(n), np.arange(n)[::-1]) / (_FEATHER * n) for n in (height, width))
-    return np.asarray(np.clip(np.minimum(y[:, None], x[None, :]), 0, 1), np.float32)
-
-
-def _geometry(landmarks: Points, size: int, rng: np.random.Generator, level: Augmentation) -> npt.NDArray[np.float64]:
-    """Draw the homography from the source photo to the frame, (3, 3)."""
-    oval = landmarks[list(OVAL)]
-    low, high = oval.min(axis=0), oval.max(axis=0)
-    centre = (low + high) / 2
-    scale = rng.uniform(*level.face_height) * size / max(float(high[1] - low[1]), 1.0)
-    angle = np.deg2rad(rng.triangular(-level.rotation, 0, level.rotation) if level.rotation else 0.0)
-    mirror = -1.0 if rng.random() < level.flip else 1.0
-    shear = rng.uniform(-level.shear, level.shear)
-    turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
-    linear = turn @ np.array([[1.0, shear], [0.0, 1.0]]) @ np.diag([mirror * scale, scale])
-    offset = np.clip(rng.normal(0, 0.5, 2), -1, 1) * level.shift * size
-    affine = np.eye(3)
-    affine[:2, :2] = linear
-    affine[:2, 2] = (size - 1) / 2 + offset - linear @ centre
-    corners = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], np.float32) * (size - 1)
-    moved = corners + rng.uniform(-level.perspective, level.perspective, (4, 2)) * size
-    return np.asarray(cv2.getPerspectiveTransform(corners, moved.astype(np.float32)) @ affine)
-
-
-def _fills(matrix: npt.NDArray[np.float64], shape: tuple[int, ...], size: int) -> bool:
-    """Say whether the source photo, less its fading rim, covers the whole frame."""
-    corners = np.array([[[0, 0], [1, 0], [1, 1], [0, 1]]], np.float64) * (size - 1)
-    y_x = cv2.perspectiveTransform(corners, np.linalg.inv(matrix))[0][:, ::-1]
-    share = y_x / (np.array(shape[:2]) - 1)
-    return bool(share.min() > _FEATHER and share.max() < 1 - _FEATHER)
 
 
 def _hull(landmarks: Points, size: int) -> Map:
