@@ -10,6 +10,7 @@ import click
 from edgemat import console
 
 if TYPE_CHECKING:
+    from edgemat.data.render import RenderProgress
     from edgemat.data.splits import Split
 
 
@@ -62,3 +63,44 @@ def preview(split: str, count: int, seed: int, out: Path) -> None:
     compositor = Compositor(load_faces(cast("Split", split)), load_occluders(split), seed=seed)
     write_contact_sheet(out, [compositor.sample(i) for i in range(count)])
     console.note(f"wrote {out}")
+
+
+@data.command()
+@click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder of the shards to write."
+)
+@click.option("--count", type=click.IntRange(min=1), required=True, help="How many composites.")
+@click.option("--split", type=click.Choice(["train", "val", "test"]), default="train", show_default=True)
+@click.option(
+    "--mild",
+    type=click.FloatRange(0, 1),
+    default=0.7,
+    show_default=True,
+    help="Share of composites that vary as little as everyday photos do.",
+)
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Another seed, other composites."
+)
+@click.option("--size", type=click.IntRange(min=32), default=256, show_default=True, help="Height and width, pixels.")
+@click.option("--per-shard", type=click.IntRange(min=1), default=1000, show_default=True, help="Composites a shard.")
+@click.option("--workers", type=click.IntRange(min=1), default=2, show_default=True, help="Processes.")
+def render(out: Path, count: int, split: str, mild: float, seed: int, size: int, per_shard: int, workers: int) -> None:
+    """Render composites into WebDataset tar shards, for many runs to train on.
+
+    The same options give the same bytes, whatever the number of workers. An interrupted rendering goes on with the
+    same command. Needs: edgemat data fetch.
+    """
+    from edgemat.data.faces import load_faces
+    from edgemat.data.occluders import load_occluders
+    from edgemat.data.render import Rendering
+    from edgemat.data.render import render as write
+
+    what = Rendering(count, cast("Split", split), mild, seed, size, per_shard)
+    write(what, load_faces(what.split), load_occluders(split), out, workers, _tell)
+    console.note(f"{out}: {count} composites in {what.shards} shards, complete")
+
+
+def _tell(progress: RenderProgress) -> None:
+    """Print one line of progress."""
+    rate = f"{progress.samples_per_second:.1f} samples/s  ETA {progress.eta / 60:.0f} min"
+    console.note(f"{progress.done}/{progress.count}  {rate}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -51,10 +51,10 @@ class MatteFolder:
         self._alphas = _index(self.path / "alpha")
         unpaired = [f"image/{self._images[n].name} has no alpha" for n in sorted(self._images.keys() - self._alphas)]
         unpaired += [f"alpha/{self._alphas[n].name} has no image" for n in sorted(self._alphas.keys() - self._images)]
-        _refuse(self.path, unpaired, "Pairs share a name: image/<name>.png and alpha/<name>.png")
+        refuse(self.path, unpaired, "Pairs share a name: image/<name>.png and alpha/<name>.png")
         self.names = tuple(sorted(self._images))
         faults = [fault for index in range(len(self.names)) if (fault := self._fault(index))]
-        _refuse(self.path, faults, "Mend or remove these pairs")
+        refuse(self.path, faults, "Mend or remove these pairs")
 
     def __len__(self) -> int:
         """Return the number of pairs."""
@@ -93,7 +93,17 @@ def _index(folder: Path) -> dict[str, Path]:
     return found
 
 
-def _refuse(path: Path, faults: list[str], remedy: str) -> None:
+def refuse(path: Path, faults: Sequence[str], remedy: str) -> None:
+    """Raise where a set has faults, with their count and the first ten.
+
+    Args:
+        path: The set.
+        faults: One line each.
+        remedy: What to do about them.
+
+    Raises:
+        InputError: There is a fault.
+    """
     if faults:
         shown = [f"  {fault}" for fault in faults[:_SHOWN]]
         if len(faults) > _SHOWN:
