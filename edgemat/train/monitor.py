@@ -204,7 +204,7 @@ class Monitor:
 
 def _flat(progress: Progress) -> dict[str, float]:
     """Return the figures by the name that both logs give them; a slash makes a group in TensorBoard."""
-    values = {f"loss/{name}": value for name, value in progress.losses.items()}
+    values = {f"train/{name}": value for name, value in progress.losses.items()}
     values |= {"samples_per_second": progress.samples_per_second, "learning_rate": progress.learning_rate}
     values |= {f"validation/{name}": value for name, value in progress.validation.items()}
     if progress.best_step is not None:

@@ -20,6 +20,9 @@ from ..full_disk import a_full_disk
 
 needs_tensorboard = pytest.mark.skipif(find_spec("tensorboard") is None, reason="tensorboard is not installed")
 
+# TensorBoard's writer is a thread: what it cannot write, it raises there as well.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+
 
 def progress(step: int, validation: dict[str, float] | None = None, best: int | None = None) -> Progress:
     losses = {"total": 1.0 / step, "l1": 0.5 / step}
@@ -55,7 +58,7 @@ def test_the_csv_holds_every_report_and_a_later_figure_gets_its_column(
     assert seen == reports
     found = rows(tmp_path / "log.csv")
     assert [row["step"] for row in found] == ["10", "20", "30"]
-    assert [row["loss/total"] for row in found] == ["0.1", "0.05", "0.03333333"]
+    assert [row["train/total"] for row in found] == ["0.1", "0.05", "0.03333333"]
     assert [row["validation/mad"] for row in found] == ["", "8.5", ""]
     assert [row["best_step"] for row in found] == ["", "20", ""]
     assert found[0]["learning_rate"] == "0.001"
@@ -111,7 +114,7 @@ def test_tensorboard_shows_the_resumed_run_only(tmp_path: Path) -> None:
     second.report(progress(25, {"mad": 2.5}))
     second.close()
     assert scalars(tmp_path, "validation/mad") == [(10, 10.0), (20, 20.0), (25, 2.5)]
-    assert dict(scalars(tmp_path, "loss/total")) == pytest.approx({10: 0.1, 20: 0.05, 25: 0.04})
+    assert dict(scalars(tmp_path, "train/total")) == pytest.approx({10: 0.1, 20: 0.05, 25: 0.04})
     assert [step for step, _ in scalars(tmp_path, "samples_per_second")] == [10, 20, 25]
     assert [row["step"] for row in rows(tmp_path / "log.csv")] == ["10", "20", "25"]
 
@@ -212,7 +215,6 @@ def test_a_full_disk_names_the_sheet(tmp_path: Path, without_tensorboard: None) 
 
 
 @needs_tensorboard
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # its writer is a thread
 def test_a_full_disk_names_the_tensorboard_folder(tmp_path: Path) -> None:
     monitor = Monitor(tmp_path)
     (events,) = (tmp_path / "tensorboard").iterdir()
@@ -237,7 +239,7 @@ def test_tensorboard_reads_on_after_a_record_that_a_kill_cut_off(tmp_path: Path)
     second = Monitor(tmp_path, resumed_at=10)
     second.report(progress(20))
     second.close()
-    assert [step for step, _ in scalars(tmp_path, "loss/total")] == [10, 20]
+    assert [step for step, _ in scalars(tmp_path, "train/total")] == [10, 20]
 
 
 def test_one_line_tells_of_a_run() -> None:
