@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -71,7 +73,7 @@ def decode_plane(content: bytes) -> npt.NDArray[np.float32]:
 
 
 def _bytes(alpha: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
-    return np.rint(alpha * np.float32(255)).astype(np.uint8)
+    return np.asarray(np.rint(alpha * np.float32(255)), np.uint8)
 
 
 def _png(pixels: npt.NDArray[np.uint8] | npt.NDArray[np.uint16]) -> bytes:
@@ -85,7 +87,7 @@ def _png(pixels: npt.NDArray[np.uint8] | npt.NDArray[np.uint16]) -> bytes:
     return content.tobytes()
 
 
-def _decode(content: bytes) -> npt.NDArray[np.generic]:
+def _decode(content: bytes) -> npt.NDArray[Any]:
     import cv2
 
     # Unchanged tells grey, transparency and 16 bits from RGB, but leaves a JPEG's rotation out; that has no alpha.
@@ -100,7 +102,7 @@ def _decode(content: bytes) -> npt.NDArray[np.generic]:
     return np.asarray(pixels)
 
 
-def _describe(pixels: npt.NDArray[np.generic]) -> str:
+def _describe(pixels: npt.NDArray[Any]) -> str:
     channels = {2: "grayscale", 3: "RGB", 4: "RGBA (with transparency)"}
     kind = channels.get(2 if pixels.ndim == 2 else pixels.shape[2], f"{pixels.shape} channels")
     return f"{8 * pixels.dtype.itemsize}-bit {kind}"

@@ -12,32 +12,21 @@ from __future__ import annotations
 import io
 import itertools
 import json
-import re
 import tarfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from edgemat.data.codec import decode_image, decode_plane, encode
-from edgemat.data.folder import refuse
-from edgemat.data.tarindex import Member, members
+from edgemat.data.fitting import fit
+from edgemat.data.folder import MatteFolder, refuse
+from edgemat.data.sampleindex import ROLES, find_shards, index_samples, split_name
 from edgemat.data.types import Example
 from edgemat.errors import InputError, OutputError
 from edgemat.files import atomic_path
-
-_FORMATS = ("png", "jpg", "jpeg", "webp")
-_ROLE_OF = {
-    **{name: "image" for end in _FORMATS for name in (end, f"image.{end}")},
-    **{f"{role}.{end}": "matte" for end in _FORMATS for role in ("alpha", "mask")},
-    "teacher.png": "teacher",
-    "uncertainty.png": "uncertainty",
-    "json": "metadata",
-}
-_ROLES = ("image", "matte", "teacher", "uncertainty", "metadata")
-_CODE = frozenset({"pickle", "pkl", "pth", "pt", "pyd"})
-_BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}|\{([^{}]*,[^{}]*)\}")
 
 
 def write_shards(examples: Iterable[tuple[str, Example]], out: Path, per_shard: int = 1000) -> int:
@@ -116,18 +105,6 @@ def write_shard(samples: Iterable[tuple[str, Example, Mapping[str, object]]], pa
     return len(keys)
 
 
-def split_name(name: str) -> tuple[str, str]:
-    """Split a member's path into its sample's key and its extension, lower case.
-
-    Example:
-        >>> split_name("a.b/anna.Image.PNG"), split_name("a/.hidden")
-        (('a.b/anna', 'image.png'), ('a/', 'hidden'))
-    """
-    folder, slash, base = name.rpartition("/")
-    key, _, extension = base.partition(".")
-    return folder + slash + key, extension.lower()
-
-
 class Shards:
     """The samples of tar shards by number, in the order of the shards and of the samples in them.
 
@@ -159,28 +136,13 @@ class Shards:
                 most ten shown.
         """
         self.files = find_shards(path)
-        shards, places, keys, seen, faults = [], [], [], dict[str, int](), list[str]()
-        for number, file in enumerate(self.files):
-            for key, run in itertools.groupby(_named(file), key=lambda member: member[0]):
-                roles, fault = _roles(run)
-                if key in seen:
-                    fault = f"comes again; it is in {self.files[seen[key]].name} already"
-                if fault:
-                    faults.append(f"{file.name}: {key}: {fault}")
-                    continue
-                if not roles:
-                    continue
-                seen[key] = number
-                shards.append(number)
-                keys.append(key.encode())
-                places.append([roles.get(role, (-1, 0)) for role in _ROLES])
-        refuse(Path(path), faults, "Mend or remove these samples")
-        if not shards:
-            raise InputError(
-                f"{path}: no sample in {len(self.files)} shard(s); expected <key>.image.png, <key>.alpha.png"
-            )
-        self._shard = np.array(shards, np.int32)
-        self._places = np.array(places, np.int64)  # (samples, roles, 2): offset, -1 where there is none, and size
+        found = index_samples(self.files)
+        refuse(Path(path), found.faults, "Mend or remove these samples")
+        if not found.keys:
+            raise InputError(f"{path}: holds no sample, expected files named <key>.image.png and <key>.alpha.png")
+        self._shard = np.array(found.shards, np.int32)
+        self._places = np.array(found.places, np.int64)  # (samples, roles, 2)
+        keys = [key.encode() for key in found.keys]
         self._keys = b"".join(keys)
         self._ends = np.cumsum([len(key) for key in keys])
 
@@ -199,15 +161,15 @@ class Shards:
             InputError: A file cannot be read, is no image or of the wrong kind, or the sizes differ.
         """
         with self.files[self._shard[index]].open("rb") as stream:
-            contents = [_read(stream, *place) for place in self._places[index, : len(_ROLES) - 1]]
+            contents = [_read(stream, *place) for place in self._places[index, : len(ROLES) - 1]]
         decoders = (decode_image, *[decode_plane] * 3)
         parts: list[Any] = []
-        for role, content, decoder in zip(_ROLES, contents, decoders, strict=False):
+        for role, content, decoder in zip(ROLES, contents, decoders, strict=False):
             try:
                 parts.append(None if content is None else decoder(content))
             except InputError as error:
                 raise InputError(f"{self._where(index)}: {role}: {error}") from error
-        sizes = {role: part.shape[:2] for role, part in zip(_ROLES, parts, strict=False) if part is not None}
+        sizes = {role: part.shape[:2] for role, part in zip(ROLES, parts, strict=False) if part is not None}
         if len(set(sizes.values())) > 1:
             found = ", ".join(f"{role} {width}x{height}" for role, (height, width) in sizes.items())
             raise InputError(f"{self._where(index)}: {found}; expected equal sizes")
@@ -229,7 +191,7 @@ class Shards:
             InputError: It is not a JSON object.
         """
         with self.files[self._shard[index]].open("rb") as stream:
-            content = _read(stream, *self._places[index, _ROLES.index("metadata")])
+            content = _read(stream, *self._places[index, ROLES.index("metadata")])
         try:
             value = {} if content is None else json.loads(content)
         except ValueError as error:
@@ -242,68 +204,96 @@ class Shards:
         return f"{self.files[self._shard[index]]}: {self.key(index)}"
 
 
-def find_shards(path: str | Path) -> tuple[Path, ...]:
-    """Return the shards that a folder holds or a pattern names, in order.
+class Items(Protocol):
+    """A set of known length: `Shards`, or a `edgemat.data.folder.MatteFolder`."""
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+
+    def __getitem__(self, index: int, /) -> Example | tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
+        """Return one, as an example or as image and alpha."""
+
+
+class Shuffled:
+    """An endless sequence of a set's examples: epoch after epoch, each a permutation of its own.
+
+    Any index gives the same example in any process and order, so that a resumed run needs no state.
+    """
+
+    def __init__(self, items: Items, seed: int, flip: bool = True, size: int | None = None) -> None:
+        """Take a set; see `shuffled`."""
+        if len(items) == 0:
+            raise ValueError("shuffled: the set is empty, expected at least one example")
+        self.items, self.seed, self.flip, self.size = items, seed, flip, size
+        self._epoch, self._order = -1, np.zeros(0, np.int64)
+
+    def __call__(self, index: int) -> Example:
+        """Return example number ``index``, from 0 on without an end."""
+        epoch, place = divmod(index, len(self.items))
+        if epoch != self._epoch:
+            self._order = np.random.default_rng((self.seed, epoch)).permutation(len(self.items))
+            self._epoch = epoch
+        item = self.items[int(self._order[place])]
+        example = item if isinstance(item, Example) else Example(*item)
+        if self.size is not None:
+            example = fit(example, self.size)
+        # The last number keeps the stream apart from that of an epoch's order.
+        if self.flip and np.random.default_rng((self.seed, index, 1)).random() < 0.5:
+            example = mirrored(example)
+        return example
+
+
+def shuffled(items: Items, seed: int, flip: bool = True, size: int | None = None) -> Callable[[int], Example]:
+    """Return an endless sequence of a set's examples, as a training run reads it.
 
     Args:
-        path: A folder with ``*.tar``, one tar, or a pattern with ``{first..last}`` or ``{one,other}``.
+        items: The set: `Shards` or `edgemat.data.folder.MatteFolder`.
+        seed: Of the permutations and the flips.
+        flip: Mirror every other example, by chance, its mattes with it.
+        size: Height and width to which examples of another size are brought (`edgemat.data.fitting.fit`), pixels;
+            they stay as they are if None.
+
+    Returns:
+        Index (from 0 on) to example; it can be pickled where the set can.
 
     Raises:
-        InputError: There is none, or one of those that the pattern names is missing.
+        ValueError: The set is empty.
+
+    Example:
+        >>> shades = [Example(np.full((1, 1, 3), i, np.uint8), np.ones((1, 1), np.float32)) for i in range(4)]
+        >>> source = shuffled(shades, seed=0)
+        >>> sorted(int(source(i).image[0, 0, 0]) for i in range(4, 8))
+        [0, 1, 2, 3]
+    """
+    return Shuffled(items, seed, flip, size)
+
+
+def mirrored(example: Example) -> Example:
+    """Return an example with left and right exchanged in all that it holds."""
+    planes = (example.image, example.alpha, example.teacher, example.uncertainty)
+    return Example(*(None if plane is None else np.ascontiguousarray(plane[:, ::-1]) for plane in planes))  # type: ignore[arg-type]
+
+
+def open_examples(path: str | Path) -> Shards | MatteFolder:
+    """Open a training set, whichever way it is stored.
+
+    Args:
+        path: A folder with ``image/`` and ``alpha/`` (`edgemat.data.folder.MatteFolder`), a folder with ``*.tar``, a
+            tar, or a pattern such as ``train-{000000..000099}.tar``.
+
+    Raises:
+        InputError: It is none of these, or has faults.
     """
     where = Path(path)
-    if where.is_dir():
-        found = tuple(sorted(p for p in where.glob("*.tar") if not p.name.startswith(".")))
-        if not found:
-            raise InputError(f"{where}: holds no .tar file, expected shards such as {shard_name(0)}")
-        return found
-    found = tuple(Path(name) for name in _expand(str(path)))
-    missing = [p for p in found if not p.is_file()]
-    if missing:
-        raise InputError(f"{missing[0]}: no such file; {len(missing)} of {len(found)} shard(s) of {path} are missing")
-    return found
-
-
-def _expand(pattern: str) -> Iterator[str]:
-    match = _BRACES.search(pattern)
-    if match is None:
-        yield pattern
-        return
-    first, last, words = match.groups()
-    width = len(first) if first else 0
-    choices = words.split(",") if words else [f"{i:0{width}d}" for i in range(int(first), int(last) + 1)]
-    for choice in choices:
-        yield from _expand(pattern[: match.start()] + choice + pattern[match.end() :])
-
-
-def _named(file: Path) -> Iterator[tuple[str, str, Member]]:
-    """Yield key, extension and member of what may belong to a sample: hidden files and those without one are not."""
-    for member in members(file):
-        key, extension = split_name(member.name)
-        if extension and key and not key.endswith("/"):
-            yield key, extension, member
-
-
-def _roles(run: Iterable[tuple[str, str, Member]]) -> tuple[dict[str, tuple[int, int]], str]:
-    """Return where a sample's files are by their roles, and what is wrong with it; neither where it has none."""
-    roles: dict[str, tuple[int, int]] = {}
-    names: dict[str, str] = {}
-    for _, extension, member in run:
-        if extension.rpartition(".")[2] in _CODE:
-            return {}, f".{extension} is a pickle, which can run code when it is read; store PNG and JSON instead"
-        role = _ROLE_OF.get(extension)
-        if role in roles:
-            return {}, f"has two of {role}: .{names[role]} and .{extension}; name them .image.png and .alpha.png"
-        if role is not None:
-            roles[role], names[role] = (member.offset, member.size), extension
-    absent = [role for role in ("image", "matte") if role not in roles]
-    if roles and absent:
-        wanted = {"image": "image.png", "matte": "alpha.png"}
-        return (
-            {},
-            f"has no {' and no '.join(absent)}, expected .{wanted[absent[0]]} beside .{', .'.join(names.values())}",
-        )
-    return roles, ""
+    if any((where / name).is_dir() for name in ("image", "alpha")):
+        return MatteFolder(where)
+    if any(where.glob("*.tar")) if where.is_dir() else where.suffix == ".tar":
+        return Shards(path)
+    found = "a folder without these" if where.is_dir() else "a file of another kind" if where.exists() else "nothing"
+    raise InputError(
+        f"{path}: found {found}; expected a folder with image/ and alpha/, a folder with .tar shards, a .tar, or a "
+        "pattern such as train-{000000..000099}.tar"
+    )
 
 
 def _read(stream: BinaryIO, offset: int, size: int) -> bytes | None:

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from edgemat import calib_data
 from edgemat.data.compositor import holdout
 from edgemat.data.faces import load_faces
+from edgemat.data.fitting import fit
 from edgemat.data.folder import MatteFolder
 from edgemat.data.occluders import load_occluders
 from edgemat.data.splits import Split
-from edgemat.data.types import Sample
+from edgemat.data.types import Example, Sample
 from edgemat.verify.evaluate import Evaluation, evaluate
 
 
@@ -51,14 +51,9 @@ def folder_samples(path: Path, size: int = 256) -> list[Sample]:
 
 
 def _sample(name: str, image: npt.NDArray[np.uint8], alpha: npt.NDArray[np.float32], size: int) -> Sample:
-    from PIL import Image, ImageOps
-
-    pixels = calib_data.resize(image, size, size)
-    if alpha.shape != (size, size):
-        fitted = ImageOps.fit(Image.fromarray(alpha), (size, size), Image.Resampling.BICUBIC)
-        alpha = np.clip(np.asarray(fitted, np.float32), 0, 1)  # bicubic overshoots at edges
-    unknown = np.zeros_like(alpha)
-    return Sample(pixels, alpha, unknown, unknown, face_id=name, kinds=("unknown",), ita=math.nan)
+    fitted = fit(Example(image, alpha), size)
+    unknown = np.zeros_like(fitted.alpha)
+    return Sample(fitted.image, fitted.alpha, unknown, unknown, face_id=name, kinds=("unknown",), ita=math.nan)
 
 
 def score(
