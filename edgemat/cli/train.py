@@ -3,70 +3,110 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from edgemat import console
+from edgemat.errors import InputError
 
 if TYPE_CHECKING:
-    from edgemat.train.stages import Progress
+    from edgemat.train.monitor import Progress
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+_RECIPE = "A shipped recipe's name, or a TOML file with the fields of edgemat.train.recipe.{}."
+_LAUNCH = "Several processes or machines share a batch under: accelerate launch -m edgemat.cli train ..."
 
 
-@click.group()
+@click.group(epilog=_LAUNCH)
 def train() -> None:
     """Train a network; an interrupted run goes on where it stopped."""
 
 
+def _common(command: _F) -> _F:
+    """Add the options that every stage takes."""
+    for option in (
+        click.option(
+            "--out",
+            type=click.Path(path_type=Path, file_okay=False),
+            required=True,
+            help="Folder of the run; a checkpoint in it is resumed.",
+        ),
+        click.option("--init", type=click.Path(path_type=Path), help="Weights to begin with; fresh ones by default."),
+        click.option(
+            "--data",
+            type=click.Path(path_type=Path),
+            help="Folder with image/ and alpha/, or WebDataset shards; composites made on the way by default.",
+        ),
+        click.option("--workers", type=click.IntRange(min=0), help="Processes that make or read samples."),
+        click.option("--seed", type=click.IntRange(min=0), help="Seed, in place of the recipe's."),
+        click.option("--steps", type=click.IntRange(min=1), help="Optimiser steps, in place of the recipe's."),
+    ):
+        command = option(command)
+    return command
+
+
 @train.command()
-@click.option(
-    "--recipe",
-    "recipe_name",
-    default="plain",
-    show_default=True,
-    help="A shipped recipe's name, or a TOML file with the fields of edgemat.train.recipe.PlainRecipe.",
-)
-@click.option("--steps", type=click.IntRange(min=1), help="Optimiser steps, in place of the recipe's.")
-@click.option("--seed", type=click.IntRange(min=0), help="Seed, in place of the recipe's.")
-@click.option("--workers", type=click.IntRange(min=0), help="Processes that make composites, in place of the recipe's.")
-@click.option(
-    "--init", type=click.Path(path_type=Path), help="A student's file to begin with; fresh weights by default."
-)
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path, file_okay=False),
-    required=True,
-    help="Folder of the run; a checkpoint in it is resumed.",
-)
-def student(
-    recipe_name: str, steps: int | None, seed: int | None, workers: int | None, init: Path | None, out: Path
-) -> int:
-    """Train a student on ground truth (L1 + Laplacian)."""
+@click.option("--recipe", default="teacher", show_default=True, help=_RECIPE.format("TeacherRecipe"))
+@_common
+def teacher(recipe: str, out: Path, init: Path | None, data: Path | None, **changes: int | None) -> int:
+    """Train a teacher: alpha, and how wrong it will be at every pixel."""
     import dataclasses
 
     from edgemat.train import recipes, run
 
-    changes: dict[str, Any] = {"steps": steps, "seed": seed, "workers": workers}
-    changes = {name: value for name, value in changes.items() if value is not None}
-    recipe = dataclasses.replace(recipes.find(recipe_name), **changes)
-    words = ["edgemat train student --recipe", recipe_name]
+    changed = {name: value for name, value in changes.items() if value is not None}
+    told = dataclasses.replace(recipes.teacher(recipe), **changed)  # type: ignore[arg-type]
+    command = _command("teacher", recipe, changed, init=init, data=data)
+    done = run.train_teacher(told, out, command=command, init=init, data=data, on_progress=_tell)
+    return _end(done, out, out / "teacher.safetensors", "uncertainty")
+
+
+@train.command()
+@click.option("--recipe", default="plain", show_default=True, help=_RECIPE.format("StudentRecipe"))
+@click.option("--teacher", type=click.Path(path_type=Path), help="A teacher's weights, for a recipe that asks one.")
+@_common
+def student(
+    recipe: str, teacher: Path | None, out: Path, init: Path | None, data: Path | None, **changes: int | None
+) -> int:
+    """Train a student on ground truth, or distil one from a teacher (recipe distil)."""
+    import dataclasses
+
+    from edgemat.train import recipes, run
+
+    changed = {name: value for name, value in changes.items() if value is not None}
+    told = dataclasses.replace(recipes.student(recipe), **changed)  # type: ignore[arg-type]
+    command = _command("student", recipe, changed, teacher=teacher, init=init, data=data)
+    done = run.train_student(told, out, command=command, init=init, teacher=teacher, data=data, on_progress=_tell)
+    return _end(done, out, out / "student.safetensors", "evaluate")
+
+
+@train.command(hidden=True)
+def qat() -> None:
+    """Train a student on its integer grid."""
+    raise InputError("edgemat train qat: not there yet; it comes with the integer grid")
+
+
+def _command(stage: str, recipe: str, changes: dict[str, int], **paths: Path | None) -> str:
+    """Return the command line as a model card states it."""
+    words = [f"edgemat train {stage} --recipe {recipe}"]
     words += [f"--{name} {value}" for name, value in changes.items() if name != "workers"]
-    words += [f"--init {init}"] if init is not None else []
-    done = run.train_student(recipe, out, command=" ".join(words), init=init, on_progress=_tell)
+    words += [f"--{name} {path}" for name, path in paths.items() if path is not None]
+    return " ".join(words)
+
+
+def _end(done: bool, out: Path, weights: Path, judge: str) -> int:
     if not done:
         console.note(f"stopped early; go on with the same command (checkpoint in {out})")
         return 130
-    console.note(f"wrote {out / 'student.safetensors'}; next: edgemat evaluate --weights {out / 'student.safetensors'}")
+    console.note(f"wrote {weights}; next: edgemat {judge} --weights {weights}")
     return 0
 
 
 def _tell(progress: Progress) -> None:
     """Print one line of progress."""
-    figures = "".join(f"  {k} {v:.4g}" for k, v in progress.validation.items())
-    print(
-        f"step {progress.step}/{progress.steps}  loss {progress.loss:.4f}  "
-        f"{progress.samples_per_second:.0f} samples/s  ETA {progress.eta / 60:.0f} min{figures}",
-        file=sys.stderr,
-        flush=True,
-    )
+    from edgemat.train.monitor import describe
+
+    print(describe(progress), file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""Run a student on 8-bit images with torch: the reference that every export is measured from."""
+"""Run networks on 8-bit images with torch; a student's alpha is the reference that every export is measured from."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import numpy.typing as npt
 import torch
 
 from edgemat.model.student import Student
+from edgemat.model.teacher import Teacher
 
 
 @torch.no_grad()
@@ -24,6 +25,33 @@ def predict(net: Student, images: npt.NDArray[np.uint8], batch: int = 16) -> npt
     net.eval()
     parts = []
     for i in range(0, len(images), batch):
-        x = torch.from_numpy(images[i : i + batch]).permute(0, 3, 1, 2).float() / 255.0
-        parts.append(net(x)[:, 0].numpy())
+        parts.append(net(_unit(images[i : i + batch]))[:, 0].numpy())
     return np.concatenate(parts)
+
+
+@torch.no_grad()
+def predict_teacher(
+    net: Teacher, images: npt.NDArray[np.uint8], batch: int = 16
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Run a teacher on 8-bit images in float32.
+
+    Args:
+        net: The network; it is put in evaluation mode.
+        images: RGB, uint8, (N, H, W, 3).
+        batch: Images at a time.
+
+    Returns:
+        Alpha, float32, (N, H, W), in [0, 1]; and its expected absolute error, the same shape, positive.
+    """
+    net.eval()
+    alphas, doubts = [], []
+    for i in range(0, len(images), batch):
+        alpha, log_scale = net(_unit(images[i : i + batch]))
+        alphas.append(alpha[:, 0].numpy())
+        doubts.append(net.uncertainty(log_scale)[:, 0].numpy())
+    return np.concatenate(alphas), np.concatenate(doubts)
+
+
+def _unit(images: npt.NDArray[np.uint8]) -> torch.Tensor:
+    """Return RGB, float32, (N, 3, H, W), in [0, 1]."""
+    return torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255.0

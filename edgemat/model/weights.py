@@ -1,24 +1,26 @@
-"""Read and write a student's weights: safetensors with configuration and card inside, never pickle."""
+"""Read and write a network's weights: safetensors with configuration and card inside, never pickle."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from edgemat.errors import InputError
 from edgemat.files import atomic_path
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from edgemat.model.student import Student, StudentConfig
+    from edgemat.model.teacher import Teacher, TeacherConfig
 
 FORMAT = "edgemat-student"
+TEACHER_FORMAT = "edgemat-teacher"
 SCHEMA_VERSION = 1
 CARD_KEYS = ("version", "license", "author", "description")
 """What every card states; anything else (seed, command, data, figures) is welcome and kept as text."""
@@ -26,6 +28,11 @@ CARD_KEYS = ("version", "license", "author", "description")
 _PICKLE_SUFFIXES = (".pt", ".pth", ".ckpt", ".pkl", ".bin")
 _PICKLE_MAGIC = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 _LISTED = 10
+_C = TypeVar("_C")
+_REMEDY = {
+    FORMAT: "write it with edgemat.model.weights.save, or export the network to ONNX yourself and give it as --model",
+    TEACHER_FORMAT: "train one with: edgemat train teacher --out runs/teacher",
+}
 
 
 @dataclass(frozen=True)
@@ -43,9 +50,38 @@ class LoadedStudent:
     info: Mapping[str, str]
 
 
+@dataclass(frozen=True)
+class LoadedTeacher:
+    """A teacher as it was read from a file.
+
+    Attributes:
+        net: The network in evaluation mode, float32, on the CPU.
+        config: What it was built from.
+        info: The card: text to text, at least `CARD_KEYS`.
+    """
+
+    net: Teacher
+    config: TeacherConfig
+    info: Mapping[str, str]
+
+
 def shipped() -> Path:
-    """Return the path of the weights that come with the package."""
+    """Return the path of the student's weights that come with the package."""
     return Path(str(resources.files("edgemat.model") / "weights" / "student.safetensors"))
+
+
+def shipped_teacher() -> Path:
+    """Return the path of the teacher's weights that come with the package."""
+    return Path(str(resources.files("edgemat.model") / "weights" / "teacher.safetensors"))
+
+
+def file_format(path: str | Path) -> str:
+    """Return what a weights file says it is: `FORMAT`, `TEACHER_FORMAT`, or another's word, empty if none.
+
+    Raises:
+        InputError: The file is missing, truncated or a pickle.
+    """
+    return _read(Path(path), tensors=False)[0].get("format", "")
 
 
 def save(net: Student, path: str | Path, card: Mapping[str, object]) -> None:
@@ -60,21 +96,41 @@ def save(net: Student, path: str | Path, card: Mapping[str, object]) -> None:
         InputError: The card lacks a key, or a weight is NaN or infinite.
         OutputError: The goal cannot be written.
     """
+    _save(net.state_dict(), dataclasses.asdict(net.config), FORMAT, path, card)
+
+
+def save_teacher(net: Teacher, path: str | Path, card: Mapping[str, object]) -> None:
+    """Write a teacher, its configuration and its card, completely or not at all.
+
+    The convolutions' weights are stored as float16, which halves the file; `load_teacher` gives float32 again.
+
+    Args:
+        net: The network.
+        path: The goal, by habit ``*.safetensors``.
+        card: At least `CARD_KEYS`; values that are no text are stored as JSON.
+
+    Raises:
+        InputError: The card lacks a key, or a weight is NaN or infinite, or becomes so in float16.
+        OutputError: The goal cannot be written.
+    """
+    state = {name: tensor.half() if tensor.ndim == 4 else tensor for name, tensor in net.state_dict().items()}
+    _save(state, dataclasses.asdict(net.config), TEACHER_FORMAT, path, card)
+
+
+def _save(
+    state: Mapping[str, Tensor], config: dict[str, Any], kind: str, path: str | Path, card: Mapping[str, object]
+) -> None:
     from safetensors.torch import save_file
 
     missing = [key for key in CARD_KEYS if not card.get(key)]
     if missing:
         raise InputError(f"{path}: the card lacks {', '.join(missing)}; expected at least {', '.join(CARD_KEYS)}")
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     _refuse(path, _not_finite(state), "weights that are NaN or infinite", "train again from the last good checkpoint")
     metadata = {key: value if isinstance(value, str) else json.dumps(value) for key, value in card.items()}
-    metadata |= {
-        "format": FORMAT,
-        "schema_version": str(SCHEMA_VERSION),
-        "config": json.dumps(dataclasses.asdict(net.config)),
-    }
+    metadata |= {"format": kind, "schema_version": str(SCHEMA_VERSION), "config": json.dumps(config)}
     with atomic_path(path) as temporary:
-        save_file(state, temporary, metadata)
+        save_file(dict(state), temporary, metadata)
 
 
 def load(path: str | Path) -> LoadedStudent:
@@ -87,23 +143,49 @@ def load(path: str | Path) -> LoadedStudent:
         InputError: The file is missing, truncated, a pickle, of another format or schema, or its tensors are missing,
             unexpected, of another shape or type, NaN or infinite.
     """
-    from edgemat.model.student import Student
+    from edgemat.model.student import Student, StudentConfig
 
     metadata, state = _read(Path(path))
-    config = _config(path, metadata)
+    config = _config(path, metadata, FORMAT, StudentConfig)
     net = Student(config)
+    _fill(net, path, state)
+    return LoadedStudent(net.eval(), config, _card(metadata))
+
+
+def load_teacher(path: str | Path) -> LoadedTeacher:
+    """Read a teacher and check every tensor of it.
+
+    Args:
+        path: A file that `save_teacher` wrote.
+
+    Raises:
+        InputError: As `load`.
+    """
+    from edgemat.model.teacher import Teacher, TeacherConfig
+
+    metadata, state = _read(Path(path))
+    config = _config(path, metadata, TEACHER_FORMAT, TeacherConfig)
+    net = Teacher(config)
+    _fill(net, path, {name: tensor.float() if tensor.ndim == 4 else tensor for name, tensor in state.items()})
+    return LoadedTeacher(net.eval(), config, _card(metadata))
+
+
+def _fill(net: nn.Module, path: str | Path, state: Mapping[str, Tensor]) -> None:
+    """Load checked tensors."""
     _refuse(path, _mismatches(net.state_dict(), state), "tensors that do not fit its own configuration", "retrain")
     _refuse(path, _not_finite(state), "weights that are NaN or infinite", "use an earlier checkpoint")
     net.load_state_dict(state)
-    info = {key: value for key, value in metadata.items() if key not in ("format", "schema_version", "config")}
-    return LoadedStudent(net.eval(), config, info)
 
 
-def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+def _card(metadata: Mapping[str, str]) -> dict[str, str]:
+    return {key: value for key, value in metadata.items() if key not in ("format", "schema_version", "config")}
+
+
+def _read(path: Path, tensors: bool = True) -> tuple[dict[str, str], dict[str, Tensor]]:
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
-        raise InputError(f"{path}: no such file; expected a .safetensors file of `edgemat train student`")
+        raise InputError(f"{path}: no such file; expected a .safetensors file of `edgemat train`")
     with path.open("rb") as stream:
         head = stream.read(4)
     if path.suffix.lower() in _PICKLE_SUFFIXES or head.startswith(_PICKLE_MAGIC):
@@ -114,22 +196,20 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
         )
     try:
         with safe_open(path, framework="pt") as file:
-            return dict(file.metadata() or {}), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            names = file.keys() if tensors else ()
+            return dict(file.metadata() or {}), {name: file.get_tensor(name) for name in names}
     except (SafetensorError, OSError) as error:
         raise InputError(
             f"{path}: not a whole safetensors file ({path.stat().st_size} bytes; {error}); copy or download it again"
         ) from error
 
 
-def _config(path: str | Path, metadata: Mapping[str, str]) -> StudentConfig:
-    from edgemat.model.student import Normalization, StudentConfig
+def _config(path: str | Path, metadata: Mapping[str, str], kind: str, build: Callable[..., _C]) -> _C:
+    from edgemat.model.student import Normalization
 
     found = metadata.get("format")
-    if found != FORMAT:
-        raise InputError(
-            f"{path}: format {found!r} in the metadata, expected {FORMAT!r}; write it with edgemat.model.weights.save, "
-            "or export the network to ONNX yourself and give it as --model"
-        )
+    if found != kind:
+        raise InputError(f"{path}: format {found!r} in the metadata, expected {kind!r}; {_REMEDY[kind]}")
     if metadata.get("schema_version") != str(SCHEMA_VERSION):
         raise InputError(
             f"{path}: schema_version {metadata.get('schema_version')!r}, this edgemat reads {SCHEMA_VERSION}; "
@@ -139,11 +219,11 @@ def _config(path: str | Path, metadata: Mapping[str, str]) -> StudentConfig:
         fields: dict[str, Any] = json.loads(metadata["config"])
         normalization = Normalization(**{k: tuple(v) for k, v in fields.pop("normalization").items()})
         fields = {key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}
-        return StudentConfig(**fields, normalization=normalization)
+        return build(**fields, normalization=normalization)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
-            f"{path}: config {metadata.get('config')!r} is not a student's ({error}); it may come from another version "
-            "of edgemat: pip install --upgrade edgemat"
+            f"{path}: config {metadata.get('config')!r} is not that of {kind} ({error}); it may come from another "
+            "version of edgemat: pip install --upgrade edgemat"
         ) from error
 
 

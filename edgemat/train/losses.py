@@ -89,7 +89,7 @@ def laplacian(prediction: Tensor, truth: Tensor, levels: int = 5) -> Tensor:
 
 
 def plain(logits: Tensor, truth: Tensor) -> Tensor:
-    """Return L1 plus Laplacian loss of a student without a teacher.
+    """Return L1 plus Laplacian loss of a network without a teacher.
 
     Args:
         logits: Alpha before the clamp, float32, (N, 1, H, W).
@@ -100,3 +100,71 @@ def plain(logits: Tensor, truth: Tensor) -> Tensor:
     """
     alpha = leaky_clamp(logits)
     return (alpha - truth).abs().mean() + laplacian(alpha, truth)
+
+
+def laplace_nll(error: Tensor, log_scale: Tensor, beta: float = 0.0) -> Tensor:
+    """Return the mean negative log-likelihood of a Laplace distribution, ``|e| / b + log b`` with ``b = exp(s)``.
+
+    It is least where b is the expected absolute error. The constant log 2 is left out. With ``beta``, each pixel's term
+    is multiplied by ``b ** beta`` without gradient (Seitzer et al., "On the pitfalls of heteroscedastic uncertainty
+    estimation", 2022, there for the Gaussian and its variance): at 0 uncertain pixels count least, at 1 every pixel
+    pulls at alpha as plain L1 does.
+
+    Args:
+        error: Prediction minus truth, float32, any shape.
+        log_scale: s, float32, the same shape, of moderate size: ``exp(-s)`` must be finite.
+        beta: In [0, 1].
+
+    Returns:
+        A scalar; negative where the errors are small and known to be.
+
+    Example:
+        >>> e, s = torch.tensor([0.5, -0.25]), torch.tensor([0.0, 0.0])
+        >>> float(laplace_nll(e, s))
+        0.375
+    """
+    return (log_scale.detach().exp() ** beta * (error.abs() * torch.exp(-log_scale) + log_scale)).mean()
+
+
+def gaussian_nll(error: Tensor, log_variance: Tensor, beta: float = 0.0) -> Tensor:
+    """Return the mean negative log-likelihood of a normal distribution, ``(e**2 exp(-s) + s) / 2``, s the log variance.
+
+    With ``beta``, each pixel's term is multiplied by ``variance ** beta`` without gradient (Seitzer et al., "On the
+    pitfalls of heteroscedastic uncertainty estimation with probabilistic neural networks", 2022). The constant
+    ``log(2 pi) / 2`` is left out.
+
+    Args:
+        error: Prediction minus truth, float32, any shape.
+        log_variance: s, float32, the same shape, of moderate size: ``exp(-s)`` must be finite.
+        beta: In [0, 1].
+
+    Returns:
+        A scalar; negative where the errors are small and known to be.
+
+    Example:
+        >>> float(gaussian_nll(torch.tensor([2.0]), torch.tensor([0.0])))
+        2.0
+    """
+    terms = 0.5 * (error.square() * torch.exp(-log_variance) + log_variance)
+    return (log_variance.detach().exp() ** beta * terms).mean()
+
+
+def weighted_l1(alpha: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Return the mean over pixels of ``weight * |alpha - target|``, unweighted if None.
+
+    Args:
+        alpha: Prediction, float32, any shape.
+        target: What it should be, the same shape.
+        weight: At least 0, the same shape; it gets no gradient. Not normalised here: a batch's own mean would tie the
+            samples of a batch together, and one machine to another.
+
+    Returns:
+        A scalar, at least 0.
+
+    Example:
+        >>> a, t = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 0.0])
+        >>> float(weighted_l1(a, t)), float(weighted_l1(a, t, torch.tensor([1.5, 0.5])))
+        (0.5, 0.75)
+    """
+    distance = (alpha - target).abs()
+    return distance.mean() if weight is None else (weight.detach() * distance).mean()

@@ -1,4 +1,4 @@
-"""What a training run is told: a frozen, validated value that reads and writes as plain TOML or JSON."""
+"""What a training run is told: frozen, validated values that read and write as plain TOML or JSON."""
 
 from __future__ import annotations
 
@@ -8,37 +8,38 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
 from edgemat.errors import InputError
 from edgemat.model.student import Normalization, StudentConfig
+from edgemat.model.teacher import TeacherConfig
+from edgemat.train.weighting import WEIGHTINGS
 
 
 @dataclass(frozen=True)
-class PlainRecipe:
-    """Train a student on ground truth alone: L1 plus Laplacian.
+class Recipe:
+    """What every stage is told.
 
     Attributes:
-        student: The network.
         size: Height and width of the training images, pixels.
-        mild: Share of composites that vary as little as everyday photos do; the others vary as far as they can.
+        mild: Share of composites that vary as little as everyday photos do; the others vary as far as they can. It
+            counts where composites are made on the way, not where ready examples are read.
         steps: Optimiser steps.
-        batch: Samples a step.
+        batch: Samples a step, over all processes.
         learning_rate: Peak of the schedule (linear warm-up, then cosine to a hundredth).
         warmup: Steps of warm-up.
         weight_decay: AdamW's, on convolution weights only.
         ema: Decay of the averaged weights, which are what is shipped.
-        keep_init: Share of the weights given to begin with in the result, which interpolates between them and the
-            trained ones (Wortsman et al., "Robust fine-tuning of zero-shot models", 2022).
-        seed: Of the initial weights and of the composites.
+        seed: Of the initial weights and of the samples' order.
         bfloat16: Forward and backward in bfloat16 where that is safe (losses stay float32).
         checkpoint_every: Steps between checkpoints.
-        validate_every: Steps between figures on the validation split.
+        validate_every: Steps between figures, and a sheet of pictures, on the validation split.
         validation_per_face: Composites of each validation face.
-        workers: Processes that make composites.
+        patience: Validations without a lower MAD after which the run ends early; 0 for never. With patience, the best
+            validated weights are kept, otherwise the last.
+        workers: Processes that make or read samples.
     """
 
-    student: StudentConfig = field(default_factory=StudentConfig)
     size: int = 256
     mild: float = 0.0
     steps: int = 10_000
@@ -47,25 +48,26 @@ class PlainRecipe:
     warmup: int = 200
     weight_decay: float = 0.02
     ema: float = 0.998
-    keep_init: float = 0.0
     seed: int = 0
     bfloat16: bool = True
     checkpoint_every: int = 200
     validate_every: int = 1000
     validation_per_face: int = 4
+    patience: int = 0
     workers: int = 1
 
+    network: ClassVar[str] = ""
+    """Name of the field that holds the network's configuration."""
+
     def __post_init__(self) -> None:
-        """Refuse values that cannot train."""
+        """Refuse what cannot be trained."""
         for name in ("steps", "batch", "checkpoint_every", "validate_every", "validation_per_face", "size"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} = {getattr(self, name)}, expected at least 1")
-        for name in ("warmup", "workers", "weight_decay"):
+        for name in ("warmup", "workers", "weight_decay", "patience"):
             if getattr(self, name) < 0:
                 raise InputError(f"{name} = {getattr(self, name)}, expected at least 0")
-        for name in ("mild", "keep_init"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InputError(f"{name} = {getattr(self, name)}, expected a share from 0 to 1")
+        _expect_share(self, "mild")
         if self.size % 32:
             raise InputError(f"size = {self.size}, expected a multiple of 32 (five Laplacian levels)")
         if not 0 < self.learning_rate < 1 or not 0 <= self.ema < 1:
@@ -74,32 +76,34 @@ class PlainRecipe:
             )
 
     @classmethod
-    def from_mapping(cls, values: Mapping[str, Any]) -> PlainRecipe:
+    def from_mapping(cls, values: Mapping[str, Any]) -> Self:
         """Build a recipe from plain values, as TOML and JSON hold them.
 
         Args:
-            values: Field names to values; ``student`` is a mapping of its own, and fields may be left out.
+            values: Field names to values; the network's is a mapping of its own, and fields may be left out.
 
         Raises:
             InputError: A name is unknown or a value impossible.
 
         Example:
-            >>> PlainRecipe.from_mapping({"steps": 5, "student": {"arch": "mobile"}}).student.arch
+            >>> StudentRecipe.from_mapping({"steps": 5, "student": {"arch": "mobile"}}).student.arch
             'mobile'
         """
         values = dict(values)
         try:
-            student = dict(values.pop("student", {}))
-            norm = student.pop("normalization", {})
-            norm = Normalization(**{k: tuple(v) for k, v in norm.items()})
-            student = {k: tuple(v) if isinstance(v, list) else v for k, v in student.items()}
-            return cls(student=StudentConfig(normalization=norm, **student), **values)
+            if cls.network:
+                config = dict(values.pop(cls.network, {}))
+                norm = {k: tuple(v) for k, v in config.pop("normalization", {}).items()}
+                config = {k: tuple(v) if isinstance(v, list) else v for k, v in config.items()}
+                kind = StudentConfig if cls.network == "student" else TeacherConfig
+                values[cls.network] = kind(normalization=Normalization(**norm), **config)
+            return cls(**values)
         except (TypeError, ValueError) as error:
             known = ", ".join(f.name for f in dataclasses.fields(cls))
             raise InputError(f"recipe: {error}; known fields: {known}") from error
 
     @classmethod
-    def from_toml(cls, path: Path) -> PlainRecipe:
+    def from_toml(cls, path: Path) -> Self:
         """Read a recipe from a TOML file.
 
         Raises:
@@ -115,3 +119,71 @@ class PlainRecipe:
         """Return the recipe as JSON values; `from_mapping` reads them back."""
         result: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
         return result
+
+
+@dataclass(frozen=True)
+class TeacherRecipe(Recipe):
+    """Train a teacher: L1 and Laplacian on alpha, and a likelihood that teaches it its own doubt.
+
+    Attributes:
+        teacher: The network.
+        nll: Weight of the likelihood beside L1 and Laplacian.
+        beta: Of the beta-NLL, in [0, 1]: how much of an uncertain pixel's pull on alpha is given back.
+        sure_after: Steps of L1 and Laplacian alone: errors of a network that knows nothing yet teach no doubt.
+    """
+
+    teacher: TeacherConfig = field(default_factory=TeacherConfig)
+    nll: float = 0.2
+    beta: float = 0.5
+    sure_after: int = 500
+
+    network: ClassVar[str] = "teacher"
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be trained."""
+        super().__post_init__()
+        _expect_share(self, "beta")
+        if self.nll <= 0 or self.sure_after < 0:
+            raise InputError(f"nll = {self.nll}, sure_after = {self.sure_after}, expected nll > 0, sure_after >= 0")
+
+
+@dataclass(frozen=True)
+class StudentRecipe(Recipe):
+    """Train a student on ground truth, and on a teacher's alpha where ``teacher_share`` says so.
+
+    Attributes:
+        student: The network.
+        teacher_share: Share of the loss that the teacher's alpha is the target of; 0 needs no teacher.
+        weighting: What the teacher's uncertainty does to the pixels' weights (`edgemat.train.weighting`).
+        strength: How many times more than a sure pixel the least sure one counts in the ground-truth term, less one.
+        keep_init: Share of the weights given to begin with in the result, which interpolates between them and the
+            trained ones (Wortsman et al., "Robust fine-tuning of zero-shot models", 2022).
+    """
+
+    student: StudentConfig = field(default_factory=StudentConfig)
+    teacher_share: float = 0.0
+    weighting: str = "none"
+    strength: float = 4.0
+    keep_init: float = 0.0
+
+    network: ClassVar[str] = "student"
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be trained."""
+        super().__post_init__()
+        for name in ("teacher_share", "keep_init"):
+            _expect_share(self, name)
+        if self.weighting not in WEIGHTINGS:
+            raise InputError(f"weighting = {self.weighting!r}, expected one of {', '.join(WEIGHTINGS)}")
+        if self.strength < 0:
+            raise InputError(f"strength = {self.strength}, expected at least 0")
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether any part of the loss asks a teacher."""
+        return self.teacher_share > 0 or self.weighting != "none"
+
+
+def _expect_share(recipe: Recipe, name: str) -> None:
+    if not 0 <= getattr(recipe, name) <= 1:
+        raise InputError(f"{name} = {getattr(recipe, name)}, expected a share from 0 to 1")

@@ -1,79 +1,117 @@
-"""Train a student on the fetched data: joins the recipe, the splits and the model card."""
+"""Train a network on the fetched data or on a set of one's own: joins recipe, source, validation and model card."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
 from edgemat import __version__
-from edgemat.data.augment import Augmentation
-from edgemat.data.compositor import Compositor, holdout
+from edgemat.data.compositor import holdout
 from edgemat.data.faces import load_faces
 from edgemat.data.occluders import load_occluders
-from edgemat.data.types import Face, Occluder, Sample
+from edgemat.data.render import Composites
+from edgemat.data.shards import open_examples, shuffled
+from edgemat.data.types import Example, Sample
+from edgemat.errors import InputError
 from edgemat.files import sha256
 from edgemat.model import weights
-from edgemat.train.recipe import PlainRecipe
-from edgemat.train.stages import Progress, train_plain
+from edgemat.train.annotate import expect_teacher
+from edgemat.train.batches import Source
+from edgemat.train.loop import train
+from edgemat.train.monitor import Progress
+from edgemat.train.recipe import Recipe, StudentRecipe, TeacherRecipe
+from edgemat.train.stages import StudentStage, TeacherStage
+
+_COMPOSITES = (
+    "fake-avatars 1.1.0 faces (train split) with occluders of @lobehub/fluent-emoji-3d 1.1.0 (train split) "
+    "and drawn hair, glasses, masks, microphones, fingers, objects, veils and smoke"
+)
 
 
-def card(recipe: PlainRecipe, command: str) -> dict[str, str]:
-    """Return the model-card entries of a student trained on the fetched data.
+def card(recipe: Recipe, command: str, data: Path | None = None) -> dict[str, str]:
+    """Return the model-card entries of a network.
 
     Args:
         recipe: How it was trained.
         command: The command line that made it.
+        data: The set it was trained on; composites of the fetched data if None.
     """
+    what = "RGB in, alpha out; skin is 1, occluders and background are 0."
+    if isinstance(recipe, TeacherRecipe):
+        what = "RGB in, alpha and the log scale of its error out; skin is 1, occluders and background are 0."
     return {
         "version": __version__,
         "author": "The edgemat developers",
         "license": "CC-BY-NC-4.0",
         "license_note": "Research and evaluation only: the training faces come from a generator whose images are "
         "non-commercial.",
-        "description": "Face matting: RGB in, alpha out; skin is 1, occluders and background are 0.",
-        "data": "fake-avatars 1.1.0 faces (train split) with occluders of @lobehub/fluent-emoji-3d 1.1.0 (train split) "
-        "and drawn hair, glasses, masks, microphones, fingers, objects, veils and smoke",
+        "description": f"Face matting: {what}",
+        "data": _COMPOSITES if data is None else _set_of(data),
         "seed": str(recipe.seed),
         "command": command,
     }
 
 
-def sampler(recipe: PlainRecipe, faces: Sequence[Face], occluders: Sequence[Occluder]) -> Callable[[int], Sample]:
-    """Return the function that makes composite number ``index`` of a recipe, mild ones evenly among the others.
+def _set_of(data: Path) -> str:
+    """Say what a set on disk holds, as far as the set itself says it."""
+    rendered = data / "render.json"
+    return f"{_COMPOSITES}; {rendered.read_text(encoding='utf-8')}" if rendered.is_file() else f"own set {data.name}"
+
+
+class _Examples:
+    """Composites as what training reads."""
+
+    def __init__(self, sample: Composites) -> None:
+        self.sample = sample
+
+    def __call__(self, index: int) -> Example:
+        sample = self.sample(index)
+        return Example(sample.image, sample.alpha)
+
+
+def source_of(recipe: Recipe, data: Path | None, cache_dir: Path | None = None) -> Source:
+    """Return where a recipe's examples come from.
 
     Args:
         recipe: Its size, seed and share of mild composites count.
-        faces: Of the train split.
-        occluders: Of the train split.
+        data: A folder with image/ and alpha/, or WebDataset shards; composites made on the way if None.
+        cache_dir: Where ``edgemat data fetch`` put the data; the default cache if None.
+
+    Raises:
+        InputError: The set cannot be read, or the data is not fetched.
     """
-    wild, mild = (
-        Compositor(faces, occluders, recipe.size, recipe.seed, level) for level in (Augmentation(), Augmentation.mild())
-    )
-
-    def sample(index: int) -> Sample:
-        # The mild ones are where the running share steps up: 0.7 gives 7 of every 10, whatever the index begins with.
-        is_mild = int((index + 1) * recipe.mild) > int(index * recipe.mild)
-        return (mild if is_mild else wild).sample(index)
-
-    return sample
+    if data is not None:
+        return shuffled(open_examples(data), recipe.seed, size=recipe.size)
+    faces, occluders = load_faces("train", cache_dir), load_occluders("train", cache_dir)
+    return _Examples(Composites(faces, occluders, recipe.size, recipe.seed, recipe.mild))
 
 
-def train_student(
-    recipe: PlainRecipe,
+def validation_of(recipe: Recipe, cache_dir: Path | None = None) -> list[Sample]:
+    """Make the composites that a run is validated on; the same call gives the same bytes."""
+    faces, occluders = load_faces("val", cache_dir), load_occluders("val", cache_dir)
+    return holdout(faces, occluders, recipe.validation_per_face, size=recipe.size)
+
+
+def train_teacher(
+    recipe: TeacherRecipe,
     out: Path,
     *,
     command: str,
     init: Path | None = None,
+    data: Path | None = None,
     cache_dir: Path | None = None,
     on_progress: Callable[[Progress], None] = lambda _: None,
 ) -> bool:
-    """Train a student by the plain recipe on composites of the train split.
+    """Train a teacher.
 
     Args:
         recipe: What to train and how.
         out: Folder of the run; a checkpoint in it is resumed.
         command: The command line, for the model card.
         init: Weights to begin with; fresh ones if None.
+        data: As `source_of`.
         cache_dir: Where ``edgemat data fetch`` put the data; the default cache if None.
         on_progress: Called about every ten seconds.
 
@@ -81,14 +119,71 @@ def train_student(
         Whether the run is complete; False when a signal ended it early.
 
     Raises:
-        InputError: The data is not fetched, or ``out`` holds another recipe's checkpoint.
+        InputError: The data cannot be read, or ``out`` holds another recipe's checkpoint.
     """
-    sample = sampler(recipe, load_faces("train", cache_dir), load_occluders("train", cache_dir))
-    validation = holdout(
-        load_faces("val", cache_dir), load_occluders("val", cache_dir), recipe.validation_per_face, size=recipe.size
+    facts = card(recipe, command, data)
+    if init is not None:
+        facts["begun_from"] = f"sha256 {sha256(init)}"
+    return train(
+        TeacherStage(recipe),
+        source_of(recipe, data, cache_dir),
+        validation_of(recipe, cache_dir),
+        out,
+        card=facts,
+        init=init,
+        on_progress=on_progress,
     )
-    facts = card(recipe, command)
+
+
+def train_student(
+    recipe: StudentRecipe,
+    out: Path,
+    *,
+    command: str,
+    init: Path | None = None,
+    teacher: Path | None = None,
+    data: Path | None = None,
+    cache_dir: Path | None = None,
+    on_progress: Callable[[Progress], None] = lambda _: None,
+) -> bool:
+    """Train a student, distilled from a teacher where the recipe says so.
+
+    Args:
+        recipe: What to train and how.
+        out: Folder of the run; a checkpoint in it is resumed.
+        command: The command line, for the model card.
+        init: Weights to begin with; fresh ones if None.
+        teacher: A teacher's weights; asked for by a recipe that needs one.
+        data: As `source_of`; a set that `edgemat.train.annotate` annotated must bear the same teacher's word.
+        cache_dir: Where ``edgemat data fetch`` put the data; the default cache if None.
+        on_progress: Called about every ten seconds.
+
+    Returns:
+        Whether the run is complete; False when a signal ended it early.
+
+    Raises:
+        InputError: The data or the teacher cannot be read or do not belong together, or ``out`` holds another recipe's
+            checkpoint.
+    """
+    if teacher is not None and not recipe.needs_teacher:
+        raise InputError("--teacher: the recipe asks no teacher; set teacher_share or weighting in it, or leave it out")
+    validation = validation_of(recipe, cache_dir)
+    facts = card(recipe, command, data)
     if init is not None:
         earlier = weights.load(init).info.get("command", "unknown")
         facts["begun_from"] = f"sha256 {sha256(init)}, made by: {earlier}"
-    return train_plain(recipe, sample, validation, out, card=facts, init=init, on_progress=on_progress)
+    net = None
+    if teacher is not None:
+        net = weights.load_teacher(teacher).net
+        facts["teacher"] = f"sha256 {sha256(teacher)}"
+        if data is not None:
+            expect_teacher(data, teacher)
+    return train(
+        StudentStage(recipe, net, np.stack([s.image for s in validation])),
+        source_of(recipe, data, cache_dir),
+        validation,
+        out,
+        card=facts,
+        init=init,
+        on_progress=on_progress,
+    )

@@ -1,195 +1,217 @@
-"""The stages of training: a frozen configuration in, a checkpoint and weights out, one readable loop."""
+"""The stages of training: what each trains, by which losses, and what it leaves behind; the loop is one for all."""
 
 from __future__ import annotations
 
-import contextlib
-import csv
-import math
-import signal
-import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from edgemat.errors import EdgematError, InputError
-from edgemat.files import write_json
+from edgemat.errors import InputError
 from edgemat.model import weights
-from edgemat.model.predict import predict
+from edgemat.model.predict import predict, predict_teacher
 from edgemat.model.student import Student
-from edgemat.train import checkpoint, losses
-from edgemat.train.recipe import PlainRecipe
+from edgemat.model.teacher import Teacher
+from edgemat.train import losses
+from edgemat.train.batches import Batch
+from edgemat.train.recipe import Recipe, StudentRecipe, TeacherRecipe
+from edgemat.train.weighting import Weighting
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from edgemat.data.types import Sample
-
-CHECKPOINT = "checkpoint.safetensors"
-WEIGHTS = "student.safetensors"
+TOTAL = "loss"
+"""Name of the term that is minimised; the others are told beside it."""
 
 
-@dataclass(frozen=True)
-class Progress:
-    """What a run tells about itself while it runs.
+class Stage(Protocol):
+    """What the loop asks of a stage.
 
     Attributes:
-        step: Steps done.
-        steps: Steps in all.
-        loss: Mean loss since the last report.
-        samples_per_second: Since the last report.
-        eta: Seconds to the end at this rate.
-        validation: Figures on the validation split at this step, if there were any.
+        recipe: What to train and how.
+        weights_name: File name of the result.
+        constants: Numbers that the stage measured before the first step, for the card.
     """
 
-    step: int
-    steps: int
-    loss: float
-    samples_per_second: float
-    eta: float
-    validation: Mapping[str, float] = field(default_factory=dict)
+    recipe: Recipe
+    weights_name: str
+    constants: Mapping[str, float]
+
+    def check(self, init: Path | None) -> None:
+        """Refuse a recipe that lacks the weights to begin with."""
+
+    def build(self, init: Path | None) -> nn.Module:
+        """Return the network to train, with fresh weights or those of ``init``; its ``logits`` are trained."""
+
+    def prepare(self, batch: Batch) -> Batch:
+        """Add what the losses need and the batch lacks."""
+
+    def losses(self, outputs: Tensor | tuple[Tensor, Tensor], batch: Batch, step: int) -> dict[str, Tensor]:
+        """Return the terms of the loss, `TOTAL` and its parts, from what ``logits`` gave."""
+
+    def predict(
+        self, net: nn.Module, images: npt.NDArray[np.uint8]
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32] | None]:
+        """Return alphas and, of a teacher, uncertainties, (N, H, W), of 8-bit images, (N, H, W, 3)."""
+
+    def save(self, net: nn.Module, path: Path, card: Mapping[str, str], init: Path | None) -> None:
+        """Write the trained network with its card."""
 
 
-class _Composites(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
-    """Composites by index as tensors; the compositor makes any index from scratch, so a resumed run needs no state."""
+class TeacherStage:
+    """Train a teacher on ground truth to know alpha and its own doubt."""
 
-    def __init__(self, sample: Callable[[int], Sample]) -> None:
-        self.sample = sample
+    weights_name = "teacher.safetensors"
+    constants: Mapping[str, float] = {}
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        sample = self.sample(index)
-        image = torch.from_numpy(np.ascontiguousarray(sample.image.transpose(2, 0, 1)))
-        return image, torch.from_numpy(np.round(sample.alpha * 255.0).astype(np.uint8))[None]
-
-
-def _batches(sample: Callable[[int], Sample], recipe: PlainRecipe, start: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield the batches of steps ``start`` and later: images (B, 3, H, W) and alphas (B, 1, H, W), float32, [0, 1]."""
-    steps = (range(i * recipe.batch, (i + 1) * recipe.batch) for i in range(start, recipe.steps))
-    loader = torch.utils.data.DataLoader(
-        _Composites(sample),
-        batch_sampler=steps,  # type: ignore[arg-type]  # any iterable of index lists will do
-        num_workers=recipe.workers,
-        prefetch_factor=4 if recipe.workers else None,
-        worker_init_fn=_leave_signals_to_the_loop,
-    )
-    for image, alpha in loader:
-        yield image.float() / 255.0, alpha.float() / 255.0
-
-
-def _leave_signals_to_the_loop(_: int) -> None:
-    """Ignore SIGINT and SIGTERM in a worker: a terminal sends them to all, and the loop ends the run in order."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-
-
-def _rate(recipe: PlainRecipe, step: int) -> float:
-    """Return the learning rate of a step: linear warm-up, then cosine down to a hundredth of the peak."""
-    if step < recipe.warmup:
-        return recipe.learning_rate * (step + 1) / recipe.warmup
-    done = (step - recipe.warmup) / max(1, recipe.steps - recipe.warmup)
-    return recipe.learning_rate * (0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * done)))
-
-
-class _Run:
-    """The state of one run: network, average, optimiser and step, with saving and restoring."""
-
-    def __init__(self, recipe: PlainRecipe, init: Path | None) -> None:
-        torch.manual_seed(recipe.seed)
+    def __init__(self, recipe: TeacherRecipe) -> None:
+        """Set the recipe."""
         self.recipe = recipe
-        self.net = Student(recipe.student)
-        if init is not None:
-            self.net.load_state_dict(_weights_for(recipe, init))
-        self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        decay = [p for p in self.net.parameters() if p.ndim == 4]
-        rest = [p for p in self.net.parameters() if p.ndim != 4]
-        groups = [
-            {"params": decay, "weight_decay": recipe.weight_decay},
-            {"params": rest, "weight_decay": 0.0},
-        ]
-        self.optimizer = torch.optim.AdamW(groups, lr=recipe.learning_rate)
-        self.ema = {k: v.detach().clone() for k, v in self.net.state_dict().items()}
-        self.step = 0
 
-    def update(self, image: Tensor, alpha: Tensor) -> float:
-        """Take one optimiser step and return the loss."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = _rate(self.recipe, self.step)
-        image = image.contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.recipe.bfloat16):
-            logits = self.net.logits(image)
-        loss = losses.plain(logits.float(), alpha)
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            raise EdgematError(
-                f"step {self.step}: the loss is {value}; the last checkpoint is intact. "
-                "Lower learning_rate or set bfloat16 = false in the recipe"
-            )
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
-        self.optimizer.step()
-        self.step += 1
-        self._average()
-        return value
+    def check(self, init: Path | None) -> None:
+        """Accept both: a teacher begins with given weights or fresh ones."""
 
-    @torch.no_grad()
-    def _average(self) -> None:
-        """Move the averaged weights towards the current ones; early on the average follows faster."""
-        decay = min(self.recipe.ema, (1.0 + self.step) / (10.0 + self.step))
-        for name, value in self.net.state_dict().items():
-            if value.dtype.is_floating_point:
-                self.ema[name].lerp_(value, 1.0 - decay)
-            else:
-                self.ema[name].copy_(value)
+    def build(self, init: Path | None) -> nn.Module:
+        """Return the teacher."""
+        if init is None:
+            return Teacher(self.recipe.teacher)
+        loaded = weights.load_teacher(init)
+        if loaded.config != self.recipe.teacher:
+            raise InputError(f"--init {init}: a teacher of {loaded.config}, the recipe trains {self.recipe.teacher}")
+        return loaded.net.train()
 
-    def averaged(self) -> Student:
-        """Return a network with the averaged weights, ready to predict."""
-        net = Student(self.recipe.student)
-        net.load_state_dict(self.ema)
-        return net.eval()
+    def prepare(self, batch: Batch) -> Batch:
+        """Return the batch as it is: ground truth is all that a teacher learns from."""
+        return batch
 
-    def save(self, path: Path) -> None:
-        """Write the checkpoint."""
-        tensors = {f"model.{k}": v for k, v in self.net.state_dict().items()}
-        tensors |= {f"ema.{k}": v for k, v in self.ema.items()}
-        for index, state in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{index}.{k}": torch.as_tensor(v) for k, v in state.items()}
-        checkpoint.save(checkpoint.Checkpoint(self.step, self.recipe.plain(), tensors), path)
+    def losses(self, outputs: Tensor | tuple[Tensor, Tensor], batch: Batch, step: int) -> dict[str, Tensor]:
+        """Return L1 plus Laplacian, and the beta-NLL, whose part is 0 until ``sure_after``."""
+        assert isinstance(outputs, tuple)
+        logits, log_scale = outputs
+        recipe = self.recipe
+        alpha = losses.plain(logits, batch.alpha)
+        error = losses.leaky_clamp(logits) - batch.alpha
+        if recipe.teacher.likelihood == "laplace":
+            nll = losses.laplace_nll(error, log_scale, recipe.beta)
+        else:
+            nll = losses.gaussian_nll(error, 2.0 * log_scale, recipe.beta)
+        # Multiplied rather than left out, so that every parameter has a gradient in every process from the first step.
+        share = recipe.nll if step >= recipe.sure_after else 0.0
+        return {TOTAL: alpha + share * nll, "alpha": alpha, "nll": nll}
 
-    def restore(self, path: Path) -> None:
-        """Go on from a checkpoint.
+    def predict(
+        self, net: nn.Module, images: npt.NDArray[np.uint8]
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32] | None]:
+        """Return alphas and uncertainties."""
+        assert isinstance(net, Teacher)
+        return predict_teacher(net, images)
+
+    def save(self, net: nn.Module, path: Path, card: Mapping[str, str], init: Path | None) -> None:
+        """Write the teacher."""
+        assert isinstance(net, Teacher)
+        weights.save_teacher(net, path, card)
+
+
+class StudentStage:
+    """Train a student on ground truth and, where the recipe says so, on a teacher's word."""
+
+    weights_name = "student.safetensors"
+
+    def __init__(
+        self, recipe: StudentRecipe, teacher: Teacher | None = None, representative: npt.NDArray[np.uint8] | None = None
+    ) -> None:
+        """Set the recipe and measure the weighting's constants.
+
+        Args:
+            recipe: What to train and how.
+            teacher: Asked wherever a batch does not bring a teacher's word along; needed when the recipe needs one.
+            representative: RGB, uint8, (N, H, W, 3): images whose uncertainty stands for all, such as the validation
+                split's.
 
         Raises:
-            InputError: The checkpoint cannot be read or belongs to another recipe.
+            InputError: The recipe needs a teacher and there is none, or it is never in doubt.
         """
-        saved = checkpoint.load(path)
-        mine = self.recipe.plain()
-        differs = [k for k in mine if saved.config.get(k) != mine[k] and k not in _MAY_CHANGE]
-        if differs:
-            pairs = "; ".join(f"{k} was {saved.config.get(k)}, now {mine[k]}" for k in differs)
-            raise InputError(f"{path}: made by another recipe ({pairs}); use that recipe, or another --out")
-        self.net.load_state_dict(saved.part("model"))
-        self.ema = saved.part("ema")
-        state: dict[int, dict[str, Tensor]] = {}
-        for name, value in saved.part("optimizer").items():
-            index, key = name.split(".", 1)
-            state.setdefault(int(index), {})[key] = value
-        groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": state, "param_groups": groups})
-        self.step = saved.step
+        self.recipe = recipe
+        self.teacher = teacher
+        self.weighting: Weighting | None = None
+        self.constants: Mapping[str, float] = {}
+        if not recipe.needs_teacher:
+            return
+        if teacher is None or representative is None:
+            raise InputError(
+                f"teacher_share = {recipe.teacher_share}, weighting = {recipe.weighting!r} need a teacher; "
+                "give one with --teacher, or train one with: edgemat train teacher --out runs/teacher"
+            )
+        try:
+            self.weighting = Weighting.measure(
+                recipe.weighting, recipe.strength, predict_teacher(teacher, representative)[1]
+            )
+        except ValueError as error:
+            raise InputError(f"--teacher: {error}; judge it with: edgemat uncertainty") from error
+        self.constants = {"reference": self.weighting.reference, "mean_u": self.weighting.mean_u}
 
+    def check(self, init: Path | None) -> None:
+        """Refuse to keep a share of weights that are not given."""
+        share = self.recipe.keep_init
+        if share and init is None:
+            raise InputError(f"keep_init = {share} keeps a share of the weights of --init; give --init")
 
-def _weights_for(recipe: PlainRecipe, path: Path) -> dict[str, Tensor]:
-    """Read the weights to begin with; they must be of the recipe's network."""
-    loaded = weights.load(path)
-    if loaded.config != recipe.student:
-        raise InputError(f"--init {path}: a student of {loaded.config}, the recipe trains {recipe.student}")
-    return loaded.net.state_dict()
+    def build(self, init: Path | None) -> nn.Module:
+        """Return the student."""
+        if init is None:
+            return Student(self.recipe.student)
+        return self._given(init)
+
+    def _given(self, init: Path) -> Student:
+        """Read the weights to begin with; they must be of the recipe's network."""
+        loaded = weights.load(init)
+        if loaded.config != self.recipe.student:
+            raise InputError(f"--init {init}: a student of {loaded.config}, the recipe trains {self.recipe.student}")
+        return loaded.net.train()
+
+    @torch.no_grad()
+    def prepare(self, batch: Batch) -> Batch:
+        """Ask the teacher where the batch does not bring its word along."""
+        if self.weighting is None or batch.teacher is not None:
+            return batch
+        assert self.teacher is not None
+        self.teacher.to(batch.image.device)
+        with torch.autocast(batch.image.device.type, torch.bfloat16, enabled=self.recipe.bfloat16):
+            alpha, log_scale = self.teacher(batch.image)
+        return replace(batch, teacher=alpha.float(), uncertainty=self.teacher.uncertainty(log_scale))
+
+    def losses(self, outputs: Tensor | tuple[Tensor, Tensor], batch: Batch, step: int) -> dict[str, Tensor]:
+        """Return the ground-truth term and, of a recipe with a teacher, the teacher-target term."""
+        assert isinstance(outputs, Tensor)
+        if self.weighting is None:
+            return {TOTAL: losses.plain(outputs, batch.alpha)}
+        assert batch.teacher is not None
+        assert batch.uncertainty is not None
+        alpha, share = losses.leaky_clamp(outputs), self.recipe.teacher_share
+        truth = losses.weighted_l1(alpha, batch.alpha, self.weighting.truth(batch.uncertainty))
+        truth = truth + losses.laplacian(alpha, batch.alpha)
+        if share == 0.0:
+            return {TOTAL: truth}
+        target = losses.weighted_l1(alpha, batch.teacher, self.weighting.target(batch.uncertainty))
+        target = target + losses.laplacian(alpha, batch.teacher)
+        return {TOTAL: (1.0 - share) * truth + share * target, "truth": truth, "teacher": target}
+
+    def predict(
+        self, net: nn.Module, images: npt.NDArray[np.uint8]
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32] | None]:
+        """Return alphas."""
+        assert isinstance(net, Student)
+        return predict(net, images), None
+
+    def save(self, net: nn.Module, path: Path, card: Mapping[str, str], init: Path | None) -> None:
+        """Write the student, with the share of the first weights that the recipe keeps."""
+        assert isinstance(net, Student)
+        if self.recipe.keep_init:
+            assert init is not None
+            net.load_state_dict(_interpolated(net.state_dict(), self._given(init).state_dict(), self.recipe.keep_init))
+        weights.save(net, path, card)
 
 
 def _interpolated(trained: Mapping[str, Tensor], first: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
@@ -198,111 +220,3 @@ def _interpolated(trained: Mapping[str, Tensor], first: Mapping[str, Tensor], sh
         name: torch.lerp(value, first[name], share) if value.is_floating_point() else value
         for name, value in trained.items()
     }
-
-
-_MAY_CHANGE = frozenset({"workers", "checkpoint_every", "validate_every", "keep_init"})
-"""Fields that do not change how the weights are trained, so that a resumed run may set them anew."""
-
-
-@contextlib.contextmanager
-def _stop_on_signal() -> Iterator[Callable[[], bool]]:
-    """Yield a question that turns true at SIGINT or SIGTERM, so that the loop ends between two steps."""
-    hit: list[int] = []
-
-    def remember(number: int, _: FrameType | None) -> None:
-        hit.append(number)
-
-    before = {s: signal.signal(s, remember) for s in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield lambda: bool(hit)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _validate(net: Student, samples: Sequence[Sample]) -> dict[str, float]:
-    """Return MAD and IoU on the validation composites, whole frame."""
-    from edgemat import metrics
-
-    truth = np.stack([s.alpha for s in samples])
-    alpha = predict(net, np.stack([s.image for s in samples]))
-    return {"mad": float(np.mean(metrics.mad(alpha, truth))), "iou": float(np.mean(metrics.iou(alpha, truth)))}
-
-
-def train_plain(
-    recipe: PlainRecipe,
-    sample: Callable[[int], Sample],
-    validation: Sequence[Sample],
-    out: Path,
-    *,
-    card: Mapping[str, str],
-    init: Path | None = None,
-    on_progress: Callable[[Progress], None] = lambda _: None,
-) -> bool:
-    """Train a student, going on from ``out``'s checkpoint where there is one.
-
-    SIGINT and SIGTERM end the run between two steps, with a checkpoint; a kill loses the steps since the last one. A
-    resumed run gives the same weights as an uninterrupted one.
-
-    Args:
-        recipe: What to train and how.
-        sample: Makes composite number ``index`` of the training split.
-        validation: Composites of the validation split.
-        out: Folder for ``checkpoint.safetensors``, ``recipe.json``, ``log.csv`` and, at the end,
-            ``student.safetensors``.
-        card: Model-card entries that go into the weights' metadata.
-        init: Weights to begin with; fresh ones if None. A checkpoint in ``out`` goes before.
-        on_progress: Called about every ten seconds and at each validation.
-
-    Returns:
-        Whether the run is complete; False when a signal ended it early.
-
-    Raises:
-        InputError: The checkpoint in ``out`` belongs to another recipe or is broken, or ``init`` does not fit.
-        EdgematError: The loss is not finite.
-        OutputError: ``out`` cannot be written.
-    """
-    if recipe.keep_init and init is None:
-        raise InputError(f"keep_init = {recipe.keep_init} keeps a share of the weights of --init; give --init")
-    run = _Run(recipe, None if (out / CHECKPOINT).exists() else init)
-    if (out / CHECKPOINT).exists():
-        run.restore(out / CHECKPOINT)
-    write_json(out / "recipe.json", recipe.plain())
-    clock, sums = time.monotonic(), [0.0, 0]
-    with _stop_on_signal() as stopped:
-        for image, alpha in _batches(sample, recipe, run.step):
-            sums[0] += run.update(image, alpha)
-            sums[1] += 1
-            last = run.step == recipe.steps or stopped()
-            due = run.step % recipe.validate_every == 0 or run.step == recipe.steps
-            if last or run.step % recipe.checkpoint_every == 0:
-                run.save(out / CHECKPOINT)
-            if due or last or time.monotonic() - clock > 10:
-                figures = _validate(run.averaged(), validation) if due else {}
-                now = time.monotonic()
-                rate = sums[1] * recipe.batch / max(now - clock, 1e-9)
-                eta = (recipe.steps - run.step) * recipe.batch / rate
-                progress = Progress(run.step, recipe.steps, sums[0] / sums[1], rate, eta, figures)
-                _append(out / "log.csv", progress)
-                on_progress(progress)
-                clock, sums = time.monotonic(), [0.0, 0]
-            if stopped():
-                break
-    if run.step < recipe.steps:
-        return False
-    net = run.averaged()
-    if init is not None and recipe.keep_init:
-        net.load_state_dict(_interpolated(net.state_dict(), _weights_for(recipe, init), recipe.keep_init))
-    weights.save(net, out / WEIGHTS, card)
-    return True
-
-
-def _append(path: Path, progress: Progress) -> None:
-    """Add one line to the run's CSV log; a broken last line of a killed run is left as it is."""
-    new = not path.exists()
-    with path.open("a", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        if new:
-            writer.writerow(["step", "loss", "samples_per_second", "validation_mad", "validation_iou"])
-        validation = [progress.validation.get(k, "") for k in ("mad", "iou")]
-        writer.writerow([progress.step, f"{progress.loss:.6f}", f"{progress.samples_per_second:.1f}", *validation])

@@ -97,7 +97,7 @@ def test_later_schema(saved: Path) -> None:
 @pytest.mark.parametrize("config", ["{", "[]", "{}", json.dumps({"arch": "x", "normalization": {}}), '{"odd": 1}'])
 def test_bad_config(saved: Path, config: str) -> None:
     rewrite(saved, lambda metadata, _: metadata.update(config=config))
-    with pytest.raises(InputError, match="is not a student's"):
+    with pytest.raises(InputError, match="is not that of edgemat-student"):
         weights.load(saved)
 
 

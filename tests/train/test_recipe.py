@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from edgemat.errors import InputError
-from edgemat.train.recipe import PlainRecipe
+from edgemat.train.recipe import StudentRecipe
 
 
 @pytest.mark.parametrize(
@@ -23,12 +23,12 @@ from edgemat.train.recipe import PlainRecipe
 )
 def test_an_impossible_recipe_is_refused(values: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        PlainRecipe.from_mapping(values)
+        StudentRecipe.from_mapping(values)
 
 
 def test_a_recipe_survives_toml_and_json(tmp_path: Path) -> None:
     path = tmp_path / "recipe.toml"
     path.write_text('steps = 7\n[student]\narch = "mobile"\nwidths = [8, 8, 8]\n')
-    read = PlainRecipe.from_toml(path)
+    read = StudentRecipe.from_toml(path)
     assert (read.steps, read.student.arch, read.student.widths) == (7, "mobile", (8, 8, 8))
-    assert PlainRecipe.from_mapping(read.plain()) == read
+    assert StudentRecipe.from_mapping(read.plain()) == read

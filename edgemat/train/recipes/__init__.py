@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from edgemat.errors import InputError
 
 if TYPE_CHECKING:
-    from edgemat.train.recipe import PlainRecipe
+    from edgemat.train.recipe import Recipe, StudentRecipe, TeacherRecipe
+
+_R = TypeVar("_R", bound="Recipe")
 
 
 def names() -> tuple[str, ...]:
@@ -23,8 +25,8 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(f.name.removesuffix(".toml") for f in files if f.name.endswith(".toml")))
 
 
-def find(name: str) -> PlainRecipe:
-    """Return a recipe by its shipped name, or from a TOML file.
+def student(name: str) -> StudentRecipe:
+    """Return a student's recipe by its shipped name, or from a TOML file.
 
     Args:
         name: One of `names`, or a path that ends in ``.toml``.
@@ -33,19 +35,41 @@ def find(name: str) -> PlainRecipe:
         InputError: There is no such recipe, or it cannot be read.
 
     Example:
-        >>> find("plain").student.arch
+        >>> student("plain").student.arch
         'friendly'
     """
-    from edgemat.train.recipe import PlainRecipe
+    from edgemat.train.recipe import StudentRecipe
 
+    return _find(name, StudentRecipe)
+
+
+def teacher(name: str) -> TeacherRecipe:
+    """Return a teacher's recipe by its shipped name, or from a TOML file.
+
+    Args:
+        name: One of `names`, or a path that ends in ``.toml``.
+
+    Raises:
+        InputError: There is no such recipe, or it cannot be read.
+
+    Example:
+        >>> teacher("teacher").teacher.likelihood
+        'laplace'
+    """
+    from edgemat.train.recipe import TeacherRecipe
+
+    return _find(name, TeacherRecipe)
+
+
+def _find(name: str, kind: type[_R]) -> _R:
     if name.endswith(".toml"):
-        return PlainRecipe.from_toml(Path(name))
+        return kind.from_toml(Path(name))
     if name not in names():
         raise InputError(f"--recipe {name}: no such recipe; shipped: {', '.join(names())}; or give a .toml file")
-    return PlainRecipe.from_toml(Path(str(resources.files(__name__) / f"{name}.toml")))
+    return kind.from_toml(Path(str(resources.files(__name__) / f"{name}.toml")))
 
 
-def candidates() -> dict[str, PlainRecipe]:
+def candidates() -> dict[str, StudentRecipe]:
     """Return the recipes of the candidate architectures, by name without the prefix ``candidate-``.
 
     Example:
@@ -53,4 +77,4 @@ def candidates() -> dict[str, PlainRecipe]:
         ['bottleneck', 'friendly', 'mobile']
     """
     prefix = "candidate-"
-    return {name.removeprefix(prefix): find(name) for name in names() if name.startswith(prefix)}
+    return {name.removeprefix(prefix): student(name) for name in names() if name.startswith(prefix)}

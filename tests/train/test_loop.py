@@ -13,31 +13,35 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from edgemat.data.types import Sample
+from edgemat.data.types import Example, Sample
 from edgemat.errors import EdgematError, InputError
 from edgemat.model.student import StudentConfig
-from edgemat.train import stages
-from edgemat.train.recipe import PlainRecipe
-from edgemat.train.stages import Progress, train_plain
+from edgemat.train import checkpoint, loop, losses
+from edgemat.train.monitor import Progress
+from edgemat.train.recipe import StudentRecipe
+from edgemat.train.stages import StudentStage
 
 TINY = StudentConfig(widths=(8, 8, 8), depths=(1, 1, 1))
 CARD = {"version": "0", "license": "none", "author": "test", "description": "test", "command": "test"}
 
 
-def square(index: int) -> Sample:
+def square(index: int) -> Example:
     """A bright square on a dark ground: alpha is the square."""
     rng = np.random.default_rng(index)
     alpha = np.zeros((32, 32), np.float32)
     y, x = rng.integers(0, 16, 2)
     alpha[y : y + 16, x : x + 16] = 1.0
     image = np.where(alpha[..., None] > 0, 200, 30) + rng.integers(0, 20, (32, 32, 3))
-    return Sample(image=image.astype(np.uint8), alpha=alpha, base_alpha=alpha, hull=alpha, face_id="square")
+    return Example(image=image.astype(np.uint8), alpha=alpha)
 
 
-VALIDATION = [square(-i % 2**32) for i in range(1, 5)]
+VALIDATION = [
+    Sample(image=e.image, alpha=e.alpha, base_alpha=e.alpha, hull=e.alpha, face_id="square")
+    for e in (square(-i % 2**32) for i in range(1, 5))
+]
 
 
-def recipe(**changes: object) -> PlainRecipe:
+def recipe(**changes: object) -> StudentRecipe:
     values = {
         "student": TINY,
         "size": 32,
@@ -47,11 +51,11 @@ def recipe(**changes: object) -> PlainRecipe:
         "checkpoint_every": 2,
         "workers": 0,
     }
-    return PlainRecipe(**{**values, "validate_every": 3, **changes})  # type: ignore[arg-type]
+    return StudentRecipe(**{**values, "validate_every": 3, **changes})  # type: ignore[arg-type]
 
 
-def train(out: Path, of: PlainRecipe, sample=square, init=None, on_progress=lambda _: None) -> bool:
-    return train_plain(of, sample, VALIDATION, out, card=CARD, init=init, on_progress=on_progress)
+def train(out: Path, of: StudentRecipe, sample=square, init=None, on_progress=lambda _: None) -> bool:
+    return loop.train(StudentStage(of), sample, VALIDATION, out, card=CARD, init=init, on_progress=on_progress)
 
 
 def test_it_learns_a_square(tmp_path: Path) -> None:
@@ -73,7 +77,7 @@ class StopAtError(Exception):
 def test_a_resumed_run_is_bit_identical(tmp_path: Path, at: int) -> None:
     assert train(tmp_path / "whole", recipe())
 
-    def killed(index: int) -> Sample:
+    def killed(index: int) -> Example:
         if index >= at * 2:
             raise StopAtError
         return square(index)
@@ -87,13 +91,13 @@ def test_a_resumed_run_is_bit_identical(tmp_path: Path, at: int) -> None:
 
 
 def test_sigint_saves_and_stops(tmp_path: Path) -> None:
-    def interrupt(index: int) -> Sample:
+    def interrupt(index: int) -> Example:
         if index == 6:
             os.kill(os.getpid(), signal.SIGINT)
         return square(index)
 
     assert not train(tmp_path, recipe(checkpoint_every=1000), sample=interrupt)
-    assert 3 <= stages.checkpoint.load(tmp_path / stages.CHECKPOINT).step < 6
+    assert 3 <= checkpoint.load(tmp_path / loop.CHECKPOINT).step < 6
     assert not (tmp_path / "student.safetensors").exists()
 
 
@@ -103,7 +107,7 @@ def test_a_signal_to_the_whole_group_saves_and_stops(tmp_path: Path, number: sig
     script = f"""
 import sys, pathlib
 sys.path.insert(0, {str(Path(__file__).parent)!r})
-import test_stages as t
+import test_loop as t
 out = pathlib.Path({str(tmp_path)!r})
 done = t.train(out, t.recipe(workers=1, steps=100000, checkpoint_every=100000, validate_every=100000),
                on_progress=lambda p: print(p.step, flush=True))
@@ -115,7 +119,7 @@ print("complete" if done else "stopped", flush=True)
     os.killpg(run.pid, number)
     assert run.communicate(timeout=60)[0].split()[-1] == "stopped"
     assert run.returncode == 0
-    assert stages.checkpoint.load(tmp_path / stages.CHECKPOINT).step > 0
+    assert checkpoint.load(tmp_path / loop.CHECKPOINT).step > 0
 
 
 def test_a_run_begins_with_given_weights(tmp_path: Path) -> None:
@@ -163,14 +167,14 @@ def test_another_recipe_is_refused(tmp_path: Path) -> None:
 
 def test_a_truncated_checkpoint_is_refused(tmp_path: Path) -> None:
     train(tmp_path, recipe())
-    path = tmp_path / stages.CHECKPOINT
+    path = tmp_path / loop.CHECKPOINT
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(InputError, match="cannot be read as a checkpoint"):
         train(tmp_path, recipe())
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
-    def broken(index: int) -> Sample:
+    def broken(index: int) -> Example:
         sample = square(index)
         if index >= 4:
             sample.alpha[:] = 0
@@ -180,6 +184,6 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
         return logits.sum() * float("nan")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stages.losses, "plain", explode)
+        patch.setattr(losses, "plain", explode)
         with pytest.raises(EdgematError, match="the loss is nan"):
             train(tmp_path, recipe(), sample=broken)
