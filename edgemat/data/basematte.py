@@ -5,8 +5,8 @@ learns these labels and consistency beats detail:
 
 - Inside the mesh's face oval, and above it the forehead up to the hairline (a bald head stops at a set height).
 - Eyes, brows, nostrils, mouth, teeth, beard and shadows are skin. Ears and neck are not.
-- Hair across the face, hats and sunglasses are not skin. The frames of ordinary glasses are too thin to label well
-  and are closed over.
+- Hair across the face, hats and sunglasses are not skin. The frames of ordinary glasses are too thin for colour to
+  find: they are closed over here and cut out by :mod:`edgemat.data.mends`.
 
 :attr:`Matte.flaw` states by fixed measures which mattes should not teach: clearly visible glasses, a lower face that
 the gate took for something else by more than an eighth, or a ragged one, as deep side shadow makes it.
@@ -27,7 +27,7 @@ from edgemat.data.masks import Bool, Float, convex, grow, morph, pieces, polygon
 
 Image = npt.NDArray[np.uint8]
 
-VERSION = 2
+VERSION = 3
 """Raised whenever the same image would get another matte, so that prepared faces are made anew."""
 
 # Rings of mesh points (the mesh's own fixed numbering).

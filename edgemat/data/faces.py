@@ -113,21 +113,24 @@ class _Maker:
     def make(self, name: str, file: Path) -> tuple[Face, str] | None:
         """Return a face and its flaw, or None where no face is found."""
         from edgemat.data.basematte import base_matte, ita
+        from edgemat.data.mends import mended, read_mends
 
         image = read_rgb(file)
         found = self._landmarker.find(image)
         if found is None:
             return None
-        alpha, flaw = base_matte(image, found.landmarks)
+        matte, mend = base_matte(image, found.landmarks), read_mends().get(name)
+        alpha, flaw = matte if mend is None else mended(matte, mend)
         return Face(name, image, alpha, found.landmarks, ita(image, alpha)), flaw
 
 
 def _version() -> dict[str, Any]:
     """Return what the prepared faces depend on; another value makes them anew."""
+    from edgemat.data import mends
     from edgemat.data.basematte import VERSION
 
     sources = {name: registry.source(name).sha256 for name in (_SOURCE, "mediapipe")}
-    return {"schema": _SCHEMA, "matte": VERSION, "sources": sources}
+    return {"schema": _SCHEMA, "matte": VERSION, "mends": sha256(mends.FILE), "sources": sources}
 
 
 def _listing(goal: Path) -> Mapping[str, Any]:
