@@ -219,18 +219,9 @@ class _Crew:
         self.begun = what.count - sum(len(what.indices(number)) for number in todo)
         self.stop, self.made = context.Event(), context.Value("q", 0)
         self.failures = context.SimpleQueue()
-        job = (
-            what,
-            faces,
-            occluders,
-            out,
-            todo,
-            context.Value("q", 0),
-            self.made,
-            self.stop,
-            self.failures,
-            os.getpid(),
-        )
+        # A process drops its arguments once it is started, and with the last owner here goes what it has yet to open.
+        self.turn = context.Value("q", 0)
+        job = (what, faces, occluders, out, todo, self.turn, self.made, self.stop, self.failures, os.getpid())
         self.processes = [context.Process(target=_work, args=job, daemon=True) for _ in range(max(1, workers))]
 
     def run(self, on_progress: Callable[[RenderProgress], None]) -> None:
@@ -240,7 +231,7 @@ class _Crew:
             for process in self.processes:
                 process.start()
             while any(process.is_alive() for process in self.processes):
-                self.processes[0].join(_POLL) if self.processes[0].is_alive() else time.sleep(_POLL)
+                time.sleep(_POLL)
                 self._check()
                 if time.monotonic() - told >= _REPORT:
                     told = time.monotonic()
