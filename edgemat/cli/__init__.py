@@ -27,9 +27,21 @@ from edgemat.cli.evaluate import evaluate
 from edgemat.cli.export import export
 from edgemat.cli.machine import doctor, targets
 from edgemat.cli.train import train
+from edgemat.cli.uncertainty import uncertainty
 from edgemat.errors import BackendMissingError, EdgematError
 
-COMMANDS: tuple[click.Command, ...] = (export, targets, doctor, data, train, evaluate, bench, candidates, completion)
+COMMANDS: tuple[click.Command, ...] = (
+    export,
+    targets,
+    doctor,
+    data,
+    train,
+    evaluate,
+    uncertainty,
+    bench,
+    candidates,
+    completion,
+)
 """Every command, in the order of the help page."""
 
 _EXTRAS = {
@@ -38,6 +50,7 @@ _EXTRAS = {
     "coremltools": "coreml",
     "cv2": "data",
     "flatbuffers": "tflite",
+    "matplotlib": "eval",
     "onnx": "onnx",
     "onnxruntime": "onnx",
     "onnxscript": "export",
