@@ -1,4 +1,4 @@
-"""Compare arms of an experiment, each trained with several seeds, on the same composites: what did a change give?"""
+"""Compare the arms of an experiment, each trained with several seeds, on the same composites: what a change gave."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def compare_arms(
 def failures(report: Ablation, arm: str = "weighted", reference: str = "unweighted") -> list[str]:
     """Say what is missing for the claim that weighting by uncertainty helps where it matters and costs nothing else.
 
-    The claim, fixed before any training: MAD and Grad on the most uncertain pixels are lower with their intervals clear
+    The claim: MAD and Grad on the most uncertain pixels are lower with their intervals clear
     of zero, and MAD over the whole frame is not higher (its interval is not entirely above zero), with at least
     `MIN_SEEDS` seeds an arm.
 
