@@ -1,9 +1,10 @@
-"""What the made mattes get wrong and an eye put right: worn glasses above all, face by face.
+"""What the made mattes get wrong and an eye put right: worn glasses, fringes, lit foreheads.
 
 :mod:`edgemat.data.basematte` closes over thin frames, while a pair of glasses that the compositor puts on counts as an
 occluder. So that labels do not contradict each other, the frames in the photos were traced by eye on enlarged
 pictures, each line then moved to the darkest or brightest ridge within 2.5 pixels, and the result looked at again.
-No network's prediction had a part in it. A frame is cut out; a clear lens stays the skin behind it.
+No network's prediction had a part in it. A frame is cut out; a clear lens stays the skin behind it. Where hair of the
+skin's colour was taken for skin, or a lit forehead for none, an outline by hand cuts or adds.
 
 The lines are kept in ``mends.json`` beside this module, by face id.
 """

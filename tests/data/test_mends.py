@@ -95,7 +95,7 @@ def test_the_package_holds_mends_inside_the_picture() -> None:
         skin = Matte(np.ones((256, 256), np.float32), "")
         changed = mended(skin, mend).alpha < 1
         assert changed.any() or mend.add or mend.flaw, name
-        assert changed.mean() < 0.2, name
+        assert changed.mean() < 0.5, name
 
 
 @pytest.mark.data
