@@ -35,7 +35,7 @@ def plot(report: Report, path: str | os.PathLike[str]) -> None:
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(15, 4.6), dpi=100, layout="constrained")
+    figure = Figure(figsize=(15, 4.5), dpi=100, layout="constrained")
     axes = figure.subplots(1, 3)
     _draw_sparsification(axes[0], report)
     _draw_reliability(axes[1], report)

@@ -22,7 +22,7 @@ from edgemat.data.types import Sample
 from edgemat.errors import InputError, OutputError
 from edgemat.metrics import unknown_region
 from edgemat.verify import uncertainty as figures
-from edgemat.verify import uncertainty_plot
+from edgemat.verify import uncertainty_plot, uncertainty_report
 from edgemat.verify.uncertainty import coverage, reliability, sparsification, spearman
 from edgemat.verify.uncertainty_report import Predictions, Report, judge, measure, run
 
@@ -380,7 +380,7 @@ def test_the_plot_has_three_panels_and_leaves_matplotlib_alone(oracle: Report, t
     uncertainty_plot.plot(oracle, tmp_path / "plot.png")
     assert dict(mpl.rcParams) == before
     picture = np.asarray(Image.open(tmp_path / "plot.png").convert("L"))
-    assert picture.shape == (460, 1500)
+    assert picture.shape == (450, 1500)
     panels = np.array_split(picture, 3, axis=1)
     assert all(((panel < 128).sum() > 500) for panel in panels)  # something is drawn in each
 
@@ -435,3 +435,18 @@ def test_drawing_refuses_what_does_not_fit(oracle: Report, tmp_path: Path) -> No
     (tmp_path / "file").write_text("here first")
     with pytest.raises(OutputError):
         uncertainty_plot.plot(oracle, tmp_path / "file" / "plot.png")
+
+
+def test_a_teacher_without_its_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="nowhere"):
+        uncertainty_report.teacher(tmp_path / "nowhere.safetensors")
+
+
+def test_a_file_becomes_a_teacher(tmp_path: Path) -> None:
+    from edgemat.model.teacher import Teacher, TeacherConfig
+    from edgemat.model.weights import CARD_KEYS, save_teacher
+
+    save_teacher(Teacher(TeacherConfig()), tmp_path / "teacher.safetensors", dict.fromkeys(CARD_KEYS, "none"))
+    predictions = run(uncertainty_report.teacher(tmp_path / "teacher.safetensors"), SAMPLES[:2])
+    assert predictions.alpha.shape == (2, SIZE, SIZE)
+    assert predictions.uncertainty.min() > 0
