@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import hashlib
 import json
 import os
@@ -75,6 +76,25 @@ def _replace(temporary: Path, goal: Path, stage: Path) -> None:
 def _cannot_write(goal: Path, error: OSError) -> str:
     reason = error.strerror or str(error)
     return f"{goal}: cannot be written ({reason}); nothing was changed there. Free space or choose another --out"
+
+
+def remove_leftovers(path: str | os.PathLike[str]) -> None:
+    """Remove what writers of ``path`` that were killed left beside it; nobody may be writing it now.
+
+    Args:
+        path: The goal of `atomic_path`; what stands there is not touched.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> goal = pathlib.Path(tempfile.mkdtemp()) / "a.txt"
+        >>> (goal.parent / ".a.txt.x1.part").mkdir()
+        >>> remove_leftovers(goal)
+        >>> list(goal.parent.iterdir())
+        []
+    """
+    goal = Path(path)
+    for stage in goal.parent.glob(f".{glob.escape(goal.name)}.*.part"):
+        shutil.rmtree(stage, ignore_errors=True)
 
 
 def write_json(path: str | os.PathLike[str], value: Mapping[str, object]) -> None:

@@ -89,6 +89,29 @@ def qat() -> None:
     raise InputError("edgemat train qat: not there yet; it comes with the integer grid")
 
 
+@train.command()
+@click.option("--recipe", default="distil", show_default=True, help=_RECIPE.format("StudentRecipe"))
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    help="Folder with image/ and alpha/, or WebDataset shards; composites made on the way by default.",
+)
+@click.option("--workers", type=click.IntRange(min=0), help="Processes that make or read samples.")
+@click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True, help="Turns of each measurement.")
+def speed(recipe: str, data: Path | None, workers: int | None, rounds: int) -> None:
+    """Time the loader alone beside the student's steps alone: which of them is the bottleneck?"""
+    import dataclasses
+
+    from edgemat.train import recipes, run
+    from edgemat.train.speed import measure
+    from edgemat.train.stages import StudentStage
+
+    told = dataclasses.replace(recipes.student(recipe), teacher_share=0.0, weighting="none")
+    if workers is not None:
+        told = dataclasses.replace(told, workers=workers)
+    print(measure(StudentStage(told), run.source_of(told, data), rounds))
+
+
 def _command(stage: str, recipe: str, changes: dict[str, int], **paths: Path | None) -> str:
     """Return the command line as a model card states it."""
     words = [f"edgemat train {stage} --recipe {recipe}"]

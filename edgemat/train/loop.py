@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from edgemat.errors import EdgematError, InputError
-from edgemat.files import write_json
+from edgemat.files import remove_leftovers, write_json
 from edgemat.train import checkpoint
 from edgemat.train.batches import Batch, Source, batches
 from edgemat.train.monitor import EarlyStopping, Monitor, Progress
@@ -48,10 +48,11 @@ class _Logits(nn.Module):
         return logits(image)
 
 
-class _Run:
+class Run:
     """The state of one run: network, average, optimiser, step and the best so far, with saving and restoring."""
 
     def __init__(self, stage: Stage, init: Path | None, engine: Accelerator) -> None:
+        """Begin a run with fresh weights or those of ``init``."""
         torch.manual_seed(stage.recipe.seed)
         self.stage, self.recipe, self.engine = stage, stage.recipe, engine
         self.net = stage.build(init).to(engine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -208,7 +209,7 @@ class _Tally:
     def seconds(self) -> float:
         return max(time.monotonic() - self.clock, 1e-9)
 
-    def progress(self, run: _Run, validation: Mapping[str, float]) -> Progress:
+    def progress(self, run: Run, validation: Mapping[str, float]) -> Progress:
         rate = self.steps * run.recipe.batch / self.seconds
         return Progress(
             step=run.step,
@@ -222,7 +223,7 @@ class _Tally:
         )
 
 
-def _validate(run: _Run, samples: Sequence[Sample], monitor: Monitor) -> dict[str, float]:
+def _validate(run: Run, samples: Sequence[Sample], monitor: Monitor) -> dict[str, float]:
     """Return MAD and IoU on the validation composites, whole frame, and show some of them."""
     from edgemat import metrics
 
@@ -272,11 +273,12 @@ def train(
     stage.check(init)
     if recipe.batch % engine.num_processes:
         raise InputError(f"batch = {recipe.batch} cannot be shared evenly by {engine.num_processes} processes")
-    run = _Run(stage, None if (out / CHECKPOINT).exists() else init, engine)
+    run = Run(stage, None if (out / CHECKPOINT).exists() else init, engine)
     if (out / CHECKPOINT).exists():
         run.restore(out / CHECKPOINT)
     monitor = Monitor(out, run.step, on_progress) if engine.is_main_process else None
     if monitor is not None:
+        remove_leftovers(out / CHECKPOINT)
         write_json(out / "recipe.json", {**recipe.plain(), **stage.constants})
     tally = _Tally.begin()
     with _stop_on_signal(engine) as stopped:
@@ -292,11 +294,12 @@ def train(
             if due:
                 run.judge(_agreed(engine, figures))
             last = stop or run.step == recipe.steps or run.stopping.should_stop
-            if monitor is not None and (last or run.step % recipe.checkpoint_every == 0):
-                run.save(out / CHECKPOINT)
+            # Reported before saved: rows after the last checkpoint are dropped and made again, missing ones are not.
             if monitor is not None and (due or last or tally.seconds > REPORT_SECONDS):
                 monitor.report(tally.progress(run, figures))
                 tally = _Tally.begin()
+            if monitor is not None and (last or run.step % recipe.checkpoint_every == 0):
+                run.save(out / CHECKPOINT)
             if last:
                 break
     if run.step < recipe.steps and not run.stopping.should_stop:
@@ -313,7 +316,7 @@ def _agreed(engine: Accelerator, figures: Mapping[str, float]) -> float:
     return float(engine.reduce(mine, "sum"))
 
 
-def _told(stage: Stage, run: _Run) -> dict[str, str]:
+def _told(stage: Stage, run: Run) -> dict[str, str]:
     """Return what the card should say of how the run went."""
     told = {k: f"{v:.6g}" for k, v in stage.constants.items()}
     kept = run.stopping.best_step if run.best else run.step
