@@ -158,7 +158,6 @@ def render(
 
 def _record(what: Rendering, faces: Sequence[Face], occluders: Sequence[Occluder]) -> dict[str, object]:
     """Return all that the bytes depend on."""
-    ids = "\n".join([*(f.id for f in faces), *(o.id for o in occluders)])
     return {
         "schema_version": 1,
         "arguments": dataclasses.asdict(what),
@@ -166,10 +165,23 @@ def _record(what: Rendering, faces: Sequence[Face], occluders: Sequence[Occluder
         "sources": {
             "faces": len(faces),
             "occluders": len(occluders),
-            "sha256_of_ids": hashlib.sha256(ids.encode()).hexdigest(),
+            "sha256": _fingerprint(faces, occluders),
         },
         "shards": what.shards,
     }
+
+
+def _fingerprint(faces: Sequence[Face], occluders: Sequence[Occluder]) -> str:
+    """Hash what the composites are made of: a face keeps its id when its matte is mended."""
+    digest = hashlib.sha256()
+    for face in faces:
+        digest.update(f"{face.id} {face.ita} {face.alpha.shape}".encode())
+        for part in (face.image, face.alpha, face.landmarks):
+            digest.update(np.ascontiguousarray(part))
+    for occluder in occluders:
+        digest.update(f"{occluder.id} {occluder.kind} {occluder.rgba.shape}".encode())
+        digest.update(np.ascontiguousarray(occluder.rgba))
+    return digest.hexdigest()
 
 
 def _begin(out: Path, record: dict[str, object]) -> None:

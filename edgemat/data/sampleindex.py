@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import itertools
 import re
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
 
 from edgemat.data.tarindex import Member, members
 from edgemat.errors import InputError
@@ -31,14 +35,15 @@ class SampleIndex:
 
     Attributes:
         keys: The samples' keys, in the order of the shards and of the samples in them.
-        shards: The shard of each, counted from 0.
-        places: For each of `ROLES` offset and size in the shard, bytes; offset -1 where a sample has no such file.
+        shards: The shard of each, counted from 0, int32, (N,).
+        places: Offset and size in the shard for each of `ROLES`, bytes, int64, (N, 5, 2); offset -1 where a sample has
+            no such file.
         faults: One line for each sample that cannot be used; it is left out of the others.
     """
 
     keys: tuple[str, ...]
-    shards: tuple[int, ...]
-    places: tuple[tuple[tuple[int, int], ...], ...]
+    shards: npt.NDArray[np.int32]
+    places: npt.NDArray[np.int64]
     faults: tuple[str, ...]
 
 
@@ -52,8 +57,7 @@ def index_samples(files: Sequence[Path]) -> SampleIndex:
         InputError: A shard is truncated, damaged or no plain tar.
     """
     seen: dict[str, int] = {}
-    shards: list[int] = []
-    places: list[tuple[tuple[int, int], ...]] = []
+    shards, places = array("i"), array("q")  # lists of numbers would be ten times as large
     faults: list[str] = []
     for number, file in enumerate(files):
         for key, run in itertools.groupby(_named(file), key=lambda named: named[0]):
@@ -65,8 +69,10 @@ def index_samples(files: Sequence[Path]) -> SampleIndex:
             elif roles:
                 seen[key] = number
                 shards.append(number)
-                places.append(tuple(roles.get(role, (-1, 0)) for role in ROLES))
-    return SampleIndex(tuple(seen), tuple(shards), tuple(places), tuple(faults))
+                for role in ROLES:
+                    places.extend(roles.get(role, (-1, 0)))
+    table = np.array(places, np.int64).reshape(-1, len(ROLES), 2)
+    return SampleIndex(tuple(seen), np.array(shards, np.int32), table, tuple(faults))
 
 
 def split_name(name: str) -> tuple[str, str]:

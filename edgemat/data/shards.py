@@ -140,8 +140,8 @@ class Shards:
         refuse(Path(path), found.faults, "Mend or remove these samples")
         if not found.keys:
             raise InputError(f"{path}: holds no sample, expected files named <key>.image.png and <key>.alpha.png")
-        self._shard = np.array(found.shards, np.int32)
-        self._places = np.array(found.places, np.int64)  # (samples, roles, 2)
+        self._shard = found.shards
+        self._places = found.places
         keys = [key.encode() for key in found.keys]
         self._keys = b"".join(keys)
         self._ends = np.cumsum([len(key) for key in keys])
@@ -204,14 +204,23 @@ class Shards:
         return f"{self.files[self._shard[index]]}: {self.key(index)}"
 
 
+Item = Example | tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]
+"""What a set gives: an example, or image and alpha as a `edgemat.data.folder.MatteFolder` does."""
+
+
 class Items(Protocol):
     """A set of known length: `Shards`, or a `edgemat.data.folder.MatteFolder`."""
 
     def __len__(self) -> int:
         """Return how many there are."""
 
-    def __getitem__(self, index: int, /) -> Example | tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
-        """Return one, as an example or as image and alpha."""
+    def __getitem__(self, index: int, /) -> Item:
+        """Return one."""
+
+
+def as_example(item: Item) -> Example:
+    """Return what any set gives as an example."""
+    return item if isinstance(item, Example) else Example(*item)
 
 
 class Shuffled:
@@ -233,8 +242,7 @@ class Shuffled:
         if epoch != self._epoch:
             self._order = np.random.default_rng((self.seed, epoch)).permutation(len(self.items))
             self._epoch = epoch
-        item = self.items[int(self._order[place])]
-        example = item if isinstance(item, Example) else Example(*item)
+        example = as_example(self.items[int(self._order[place])])
         if self.size is not None:
             example = fit(example, self.size)
         # The last number keeps the stream apart from that of an epoch's order.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import multiprocessing
 import os
@@ -103,6 +104,9 @@ def test_another_rendering_is_not_mixed_in(change: dict[str, int], message: str,
         render(changed, *sources, done)
     with pytest.raises(InputError, match=r"sources\.faces is 2 there, 1 here"):
         render(WHAT, sources[0][:1], sources[1], done)
+    mended = dataclasses.replace(sources[0][1], alpha=sources[0][1].alpha * np.float32(0.5))
+    with pytest.raises(InputError, match=r"sources\.sha256 is \w+ there, \w+ here"):
+        render(WHAT, [sources[0][0], mended], sources[1], done)
     assert contents(done) == before
 
 

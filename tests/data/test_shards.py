@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import pickle
 import tarfile
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from edgemat.data.folder import MatteFolder
@@ -53,13 +57,13 @@ def pack(path: Path, files: Mapping[str, bytes], form: int = tarfile.PAX_FORMAT)
 
 
 def test_there_and_back_is_exact(tmp_path: Path) -> None:
-    given = [(f"set/{i}", example(i, (5 + i, 7), taught=i % 2 == 0)) for i in range(5)]
-    assert write_shards(given, tmp_path, per_shard=2) == 5
+    stored = [(f"set/{i}", example(i, (5 + i, 7), taught=i % 2 == 0)) for i in range(5)]
+    assert write_shards(stored, tmp_path, per_shard=2) == 5
     assert sorted(p.name for p in tmp_path.iterdir()) == ["000000.tar", "000001.tar", "000002.tar"]
     shards = Shards(tmp_path)
-    assert [shards.key(i) for i in range(-5, 5)] == [key for key, _ in given] * 2
-    assert all(same(found, wanted) for found, (_, wanted) in zip(shards, given, strict=True))
-    assert all(same(shards[i], given[i][1]) for i in (4, 0, 3, -1, 1, 2))
+    assert [shards.key(i) for i in range(-5, 5)] == [key for key, _ in stored] * 2
+    assert all(same(found, wanted) for found, (_, wanted) in zip(shards, stored, strict=True))
+    assert all(same(shards[i], stored[i][1]) for i in (4, 0, 3, -1, 1, 2))
     with pytest.raises(IndexError):
         shards[5]
 
@@ -231,6 +235,20 @@ def test_a_damaged_header_and_what_is_no_tar(tmp_path: Path) -> None:
         tar.add(__file__, "a.png")
     with pytest.raises(InputError, match="a compressed file; expected an uncompressed tar"):
         Shards(tmp_path)
+
+
+@settings(max_examples=150, deadline=None)
+@given(place=st.integers(0, 2999), value=st.integers(0, 255))
+def test_no_changed_byte_crashes_the_reader(place: int, value: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        write_shards([("a", example()), ("b" * 120, example())], Path(folder))
+        shard = Path(folder) / "000000.tar"
+        content = bytearray(shard.read_bytes())
+        content[place] = value
+        shard.write_bytes(content)
+        with contextlib.suppress(InputError):
+            for found in Shards(folder):
+                assert found.alpha.shape == found.image.shape[:2]
 
 
 def test_links_are_refused(tmp_path: Path) -> None:
