@@ -142,7 +142,7 @@ def _scored(candidate: Candidate, config: StudentConfig, trained: Path | None) -
     saved = weights.load(path).config
     if saved != config:
         raise InputError(f"{path}: a student of {saved}, expected {config}; train {candidate.name} again")
-    evaluation, _ = holdout.score(path, holdout.samples("val", per_face=4))
+    evaluation, _ = holdout.score(holdout.predictor(path), holdout.samples("val", per_face=4))
     figures = (evaluation.mean(key).value for key in ("mad", "iou"))
     return Candidate(candidate.name, candidate.parameters, candidate.macs, *figures)
 

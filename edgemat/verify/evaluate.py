@@ -14,37 +14,19 @@ from edgemat.data.types import Sample
 from edgemat.errors import InputError
 from edgemat.metrics import METRICS, UNKNOWN_RADIUS, unknown_region
 from edgemat.verify.bootstrap import RESAMPLES, SEED, Interval, mean_intervals
+from edgemat.verify.groups import face_height, groups, ordered
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MODEL = "model"
 BASELINE = "mesh hull"
 FRAME, UNKNOWN = "frame", "unknown"
 IMAGE_METRICS = tuple(key for key, metric in METRICS.items() if not metric.temporal)
-TONES = ("very light", "light", "intermediate", "tan", "brown", "dark")
 
 Predict = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
 Scores = Mapping[str, Mapping[str, float]]
 """By region (``unknown`` only where an image has such pixels), then by metric key."""
 
 _BATCH = 16
-
-
-def skin_tone(ita: float) -> str:
-    """Name the class of an individual typology angle (Chardon et al., 1991; Del Bino and Bernerd, 2013).
-
-    Args:
-        ita: Individual typology angle, degrees; NaN when it is not known.
-
-    Example:
-        >>> [skin_tone(angle) for angle in (60, 55, 30, 10, -30, -31)]
-        ['very light', 'light', 'intermediate', 'tan', 'brown', 'dark']
-    """
-    if math.isnan(ita):
-        return "unknown"
-    if ita > 55:
-        return "very light"
-    lowest = {"light": 41, "intermediate": 28, "tan": 10, "brown": -30}
-    return next((tone for tone, low in lowest.items() if ita >= low), "dark")
 
 
 @dataclass(frozen=True)
@@ -56,7 +38,8 @@ class ImageScores:
         face_id: The source face.
         occluder_ids: The occluders, back to front.
         kinds: Their classes; empty when the face is free.
-        ita: Skin tone, degrees.
+        ita: Skin tone, degrees; NaN when it is not known.
+        face_height: Height of the face over the frame's; NaN when it is not known.
         scores: By predictor, region and metric key.
     """
 
@@ -65,13 +48,13 @@ class ImageScores:
     occluder_ids: tuple[str, ...]
     kinds: tuple[str, ...]
     ita: float
+    face_height: float
     scores: Mapping[str, Scores]
 
     @property
     def groups(self) -> tuple[str, ...]:
-        """The groups that this image counts in: ``all``, one for each kind of occluder, and its skin tone."""
-        kinds = sorted(set(self.kinds)) or ["none"]
-        return ("all", *(f"occluder: {kind}" for kind in kinds), f"skin: {skin_tone(self.ita)}")
+        """The groups that this image counts in: ``all``, and those of `edgemat.verify.groups`."""
+        return ("all", *groups(self.kinds, self.ita, self.face_height))
 
     def to_json(self) -> dict[str, object]:
         """Return JSON-ready values."""
@@ -81,6 +64,7 @@ class ImageScores:
             "occluder_ids": list(self.occluder_ids),
             "kinds": list(self.kinds),
             "ita": None if math.isnan(self.ita) else self.ita,
+            "face_height": None if math.isnan(self.face_height) else self.face_height,
             "scores": {who: {where: dict(v) for where, v in s.items()} for who, s in self.scores.items()},
         }
 
@@ -91,7 +75,7 @@ class Row:
 
     Attributes:
         predictor: ``model`` or ``mesh hull``.
-        group: ``all``, ``occluder: KIND`` or ``skin: TONE``.
+        group: ``all``, or one of `edgemat.verify.groups`, such as ``skin: light``.
         region: ``frame`` or ``unknown``.
         count: Images averaged.
         means: By metric key, the mean over images with its 95 % bootstrap interval.
@@ -132,15 +116,17 @@ class Evaluation:
             raise InputError("evaluate: no samples; expected at least one (is the split empty?)")
 
     def rows(self) -> tuple[Row, ...]:
-        """Average over images: ``all`` first, then occluders by name, then skin from light to dark.
+        """Average over images: ``all`` first, then the groups in the order of `edgemat.verify.groups.ordered`.
 
         Intervals resample faces, not images: composites of one face are not independent.
         """
-        found = {group for image in self.images for group in image.groups}
-        tones = [f"skin: {tone}" for tone in (*TONES, "unknown")]
-        ordered = ["all", *sorted(g for g in found if g.startswith("occluder: "))]
-        ordered += [tone for tone in tones if tone in found]
-        return tuple(row for group in ordered for region in (FRAME, UNKNOWN) for row in self._rows(group, region))
+        found = {group for image in self.images for group in image.groups} - {"all"}
+        return tuple(
+            row
+            for group in ["all", *ordered(found)]
+            for region in (FRAME, UNKNOWN)
+            for row in self._rows(group, region)
+        )
 
     def mean(self, metric: str, predictor: str = MODEL, region: str = FRAME) -> Interval:
         """Return one figure over all images.
@@ -259,4 +245,5 @@ def _measure(index: int, sample: Sample, predictions: Mapping[str, npt.NDArray[n
         scores[who] = {
             region: {key: float(value[place]) for key, value in values.items()} for place, region in enumerate(regions)
         }
-    return ImageScores(index, sample.face_id, sample.occluder_ids, sample.kinds, sample.ita, scores)
+    height = face_height(sample.hull)
+    return ImageScores(index, sample.face_id, sample.occluder_ids, sample.kinds, sample.ita, height, scores)

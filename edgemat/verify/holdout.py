@@ -1,14 +1,15 @@
-"""What a student is scored on: the fixed hold-out, the same for everyone, or a team's own folder."""
+"""What a network is scored on: the fixed hold-out, the same for everyone, or a team's own folder."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from edgemat.data.clips import FRAMES, holdout_clips
 from edgemat.data.compositor import holdout
 from edgemat.data.faces import load_faces
 from edgemat.data.fitting import fit
@@ -16,7 +17,10 @@ from edgemat.data.folder import MatteFolder
 from edgemat.data.occluders import load_occluders
 from edgemat.data.splits import Split
 from edgemat.data.types import Example, Sample
-from edgemat.verify.evaluate import Evaluation, evaluate
+from edgemat.verify.clips import Flicker
+from edgemat.verify.evaluate import Evaluation, Predict, evaluate
+from edgemat.verify.residual import Share
+from edgemat.verify.strata import strata
 
 
 def samples(split: Split = "test", per_face: int = 8, cache_dir: Path | None = None) -> list[Sample]:
@@ -56,13 +60,47 @@ def _sample(name: str, image: npt.NDArray[np.uint8], alpha: npt.NDArray[np.float
     return Sample(fitted.image, fitted.alpha, unknown, unknown, face_id=name, kinds=("unknown",), ita=math.nan)
 
 
-def score(
-    weights: Path | None, on: Sequence[Sample], baseline: bool = True
-) -> tuple[Evaluation, npt.NDArray[np.float32]]:
-    """Run a student on samples and measure it beside the mesh hull.
+def clips(
+    split: Split = "test", frames: int = FRAMES, cache_dir: Path | None = None
+) -> Iterator[tuple[list[Sample], list[Sample]]]:
+    """Make the fixed clips of a split, one scene a face, in motion and standing still.
 
     Args:
-        weights: A student's file; the shipped one if None.
+        split: ``test`` or ``val``.
+        frames: Frames a clip, >= 2.
+        cache_dir: Where ``edgemat data fetch`` put the data; the default cache if None.
+
+    Raises:
+        InputError: The data is not fetched.
+    """
+    return holdout_clips(load_faces(split, cache_dir), load_occluders(split, cache_dir), frames)
+
+
+def predictor(path: Path | None = None) -> Predict:
+    """Return what runs a network, of a student or of a teacher, as the file itself says.
+
+    Args:
+        path: A student's or a teacher's file; the shipped student if None.
+
+    Raises:
+        InputError: The file cannot be read, or holds neither.
+    """
+    from edgemat.model import weights
+    from edgemat.model.predict import predict, predict_teacher
+
+    path = weights.shipped() if path is None else path
+    if weights.file_format(path) == weights.TEACHER_FORMAT:
+        teacher = weights.load_teacher(path).net
+        return lambda images: predict_teacher(teacher, images)[0]
+    student = weights.load(path).net
+    return lambda images: predict(student, images)
+
+
+def score(run: Predict, on: Iterable[Sample], baseline: bool = True) -> tuple[Evaluation, npt.NDArray[np.float32]]:
+    """Run a network on samples, measure it beside the mesh hull, and keep what it said.
+
+    Args:
+        run: Such as `predictor` returns.
         on: What to measure on, all of one size.
         baseline: Measure the samples' mesh hulls as well.
 
@@ -70,16 +108,27 @@ def score(
         The evaluation, and the alphas, float32, (N, H, W).
 
     Raises:
-        InputError: The weights cannot be read.
+        InputError: As `edgemat.verify.evaluate.evaluate`.
     """
-    from edgemat.model.predict import predict
-    from edgemat.model.weights import load, shipped
-
-    net = load(weights or shipped()).net
     alphas: list[npt.NDArray[np.float32]] = []
 
-    def run(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        alphas.append(predict(net, images))
+    def keep(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        alphas.append(run(images))
         return alphas[-1]
 
-    return evaluate(run, on, baseline), np.concatenate(alphas)
+    return evaluate(keep, on, baseline), np.concatenate(alphas)
+
+
+def document(evaluation: Evaluation, shares: Sequence[Share], flicker: Flicker | None) -> dict[str, object]:
+    """Put all findings into one JSON-ready document.
+
+    Args:
+        evaluation: The figures of every image; its document carries ``schema_version``.
+        shares: Where the error lies; empty when that is not known.
+        flicker: The figures of clips; None when none were run.
+    """
+    return evaluation.to_json() | {
+        "strata": strata(evaluation).to_json(),
+        "residual": [share.to_json() for share in shares],
+        "clips": None if flicker is None else flicker.to_json(),
+    }

@@ -14,7 +14,7 @@ import pytest
 from edgemat.data.types import Sample
 from edgemat.errors import InputError
 from edgemat.metrics import METRICS, unknown_region
-from edgemat.verify.evaluate import BASELINE, IMAGE_METRICS, MODEL, Evaluation, evaluate, skin_tone
+from edgemat.verify.evaluate import BASELINE, IMAGE_METRICS, MODEL, Evaluation, evaluate
 
 SIZE = 64
 
@@ -79,7 +79,7 @@ def test_every_figure_is_the_metric_itself(result: Evaluation) -> None:
                 assert image.scores[who]["unknown"][key] == pytest.approx(expected)
 
 
-def test_rows_average_by_occluder_and_skin_tone(result: Evaluation) -> None:
+def test_rows_average_by_stratum(result: Evaluation) -> None:
     frame = {row.group: row for row in result.rows() if row.predictor == MODEL and row.region == "frame"}
     assert {group: row.count for group, row in frame.items()} == {
         "all": 5,
@@ -87,6 +87,10 @@ def test_rows_average_by_occluder_and_skin_tone(result: Evaluation) -> None:
         "occluder: glasses": 1,
         "occluder: hand": 3,  # two hands in one image count once
         "occluder: none": 1,
+        "number: 0": 1,
+        "number: 1": 2,
+        "number: 2": 2,
+        "size: large": 5,
         "skin: very light": 1,
         "skin: light": 2,
         "skin: brown": 1,
@@ -169,9 +173,10 @@ def test_the_interval_repeats_and_json_round_trips(result: Evaluation) -> None:
     text = json.dumps(result.to_json(), allow_nan=False)
     assert text == json.dumps(again.to_json(), allow_nan=False)
     value = json.loads(text)
-    assert value["schema_version"] == 1
+    assert value["schema_version"] == 2
     assert len(value["images"]) == 5
     assert value["images"][1]["kinds"] == ["hand", "glasses"]
+    assert value["images"][1]["face_height"] == 0.75
     assert value["rows"][0]["means"]["mad"]["value"] == pytest.approx(result.mean("mad").value)
     assert value["metrics"]["iou"] == {"name": "IoU", "unit": "1", "better": "higher"}
 
@@ -180,25 +185,6 @@ def test_an_unknown_skin_tone_is_said_and_not_guessed() -> None:
     result = evaluate(nothing, [make_sample(0, (), math.nan)])
     assert result.rows()[-1].group == "skin: unknown"
     assert json.loads(json.dumps(result.to_json(), allow_nan=False))["images"][0]["ita"] is None
-
-
-@pytest.mark.parametrize(
-    ("ita", "tone"),
-    [
-        (55.1, "very light"),
-        (55, "light"),
-        (41, "light"),
-        (40.9, "intermediate"),
-        (28, "intermediate"),
-        (27.9, "tan"),
-        (10, "tan"),
-        (9.9, "brown"),
-        (-30, "brown"),
-        (-30.1, "dark"),
-    ],
-)
-def test_skin_tone_at_every_boundary(ita: float, tone: str) -> None:
-    assert skin_tone(ita) == tone
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,11 @@ import math
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from edgemat.cli import main
+from edgemat.errors import InputError
 from edgemat.images import write_png
 from edgemat.verify import holdout
 
@@ -46,10 +48,80 @@ def test_the_command_scores_a_folder(folder: Path, weights: Path, capsys: pytest
     assert (folder / "out" / "sheet.png").exists()
 
 
+def test_the_document_holds_strata_and_says_what_a_folder_does_not_tell(
+    folder: Path, weights: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["evaluate", "--weights", str(weights), "--folder", str(folder)]
+    assert main([*words, "--out", str(folder / "out"), "--strata"]) == 0
+    shown = capsys.readouterr()
+    assert "family" in shown.out
+    assert "where its error lies is not known" in shown.err
+    document = json.loads((folder / "out" / "evaluation.json").read_text(encoding="utf-8"))
+    assert document["schema_version"] == 2
+    assert document["strata"]["families"]["skin"] is None
+    assert document["residual"] == []
+    assert document["clips"] is None
+    assert (folder / "out" / "worst.png").exists()
+
+
+def test_clips_need_the_hold_outs_faces(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", "--folder", str(folder), "--clips"]) == 2
+    assert "leave it out with --folder" in capsys.readouterr().err
+
+
+@pytest.fixture
+def teacher(tmp_path: Path) -> Path:
+    """Return the file of a small teacher with fresh weights."""
+    import torch
+
+    from edgemat.model import weights as files
+    from edgemat.model.teacher import Teacher, TeacherConfig
+
+    torch.manual_seed(0)
+    card = {"version": "0.0", "license": "Apache-2.0", "author": "the tests", "description": "A small teacher."}
+    files.save_teacher(
+        Teacher(TeacherConfig(widths=(4, 8), depths=(0, 1))), tmp_path / "teacher" / "teacher.safetensors", card
+    )
+    return tmp_path / "teacher" / "teacher.safetensors"
+
+
+def test_a_file_says_itself_whether_it_is_a_student_or_a_teacher(
+    weights: Path, teacher: Path, images: npt.NDArray[np.uint8]
+) -> None:
+    from edgemat.model.predict import predict, predict_teacher
+    from edgemat.model.weights import load, load_teacher
+
+    np.testing.assert_array_equal(holdout.predictor(weights)(images), predict(load(weights).net, images))
+    alpha, _ = predict_teacher(load_teacher(teacher).net, images)
+    np.testing.assert_array_equal(holdout.predictor(teacher)(images), alpha)
+
+
+def test_the_command_scores_a_teacher(folder: Path, teacher: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", "--weights", str(teacher), "--folder", str(folder)]) == 0
+    assert "model" in capsys.readouterr().out
+
+
+def test_a_file_of_neither_is_refused(tmp_path: Path) -> None:
+    from safetensors.numpy import save_file
+
+    save_file({"x": np.zeros(1, np.float32)}, tmp_path / "other.safetensors", {"format": "elsewhere"})
+    with pytest.raises(InputError, match="format 'elsewhere'"):
+        holdout.predictor(tmp_path / "other.safetensors")
+    with pytest.raises(InputError, match="no such file"):
+        holdout.predictor(tmp_path / "none.safetensors")
+
+
 def test_a_folder_without_partners_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "alpha" / "ben.png").unlink()
     assert main(["evaluate", "--folder", str(folder)]) == 2
     assert "image/ben.png has no alpha" in capsys.readouterr().err
+
+
+@pytest.mark.data
+def test_the_clips_are_the_same_every_time() -> None:
+    first, second = (next(holdout.clips("val", frames=3)) for _ in range(2))
+    for ours, theirs in zip(first, second, strict=True):
+        assert all(np.array_equal(a.image, b.image) for a, b in zip(ours, theirs, strict=True))
 
 
 @pytest.mark.data
