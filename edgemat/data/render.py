@@ -32,6 +32,7 @@ from edgemat.files import write_json
 RECORD = "render.json"
 _POLL = 0.2
 _REPORT = 10.0
+_PATIENCE = 60.0
 
 
 class Composites:
@@ -177,10 +178,10 @@ def _fingerprint(faces: Sequence[Face], occluders: Sequence[Occluder]) -> str:
     for face in faces:
         digest.update(f"{face.id} {face.ita} {face.alpha.shape}".encode())
         for part in (face.image, face.alpha, face.landmarks):
-            digest.update(np.ascontiguousarray(part))
+            digest.update(part.tobytes())
     for occluder in occluders:
         digest.update(f"{occluder.id} {occluder.kind} {occluder.rgba.shape}".encode())
-        digest.update(np.ascontiguousarray(occluder.rgba))
+        digest.update(occluder.rgba.tobytes())
     return digest.hexdigest()
 
 
@@ -253,7 +254,8 @@ class _Crew:
             self.stop.set()
             for process in self.processes:
                 if process.pid is not None:
-                    process.join()
+                    process.join(_PATIENCE)
+                    process.kill()  # one that another, killed with a lock in its hand, lets wait for ever
         on_progress(self._progress(time.monotonic() - start))
 
     def _check(self) -> None:
