@@ -100,6 +100,37 @@ def render(out: Path, count: int, split: str, mild: float, seed: int, size: int,
     console.note(f"{out}: {count} composites in {what.shards} shards, complete")
 
 
+@data.command()
+@click.option(
+    "--data",
+    "where",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Folder with image/ and alpha/, or WebDataset shards.",
+)
+@click.option("--teacher", type=click.Path(path_type=Path), help="A teacher's weights; the shipped one by default.")
+@click.option("--size", type=click.IntRange(min=32), default=256, show_default=True, help="Height and width, pixels.")
+@click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder of the shards to write."
+)
+def annotate(where: Path, teacher: Path | None, size: int, out: Path) -> None:
+    """Copy a training set with a teacher's alpha and doubt of every image, for many students to learn from."""
+    import time
+
+    from edgemat.model.weights import shipped_teacher
+    from edgemat.train.annotate import annotate as write
+
+    told = [time.monotonic()]
+
+    def tell(done: int, total: int) -> None:
+        if time.monotonic() - told[0] >= 10 or done == total:
+            told[0] = time.monotonic()
+            console.note(f"{done}/{total}")
+
+    count = write(where, teacher or shipped_teacher(), out, size, tell)
+    console.note(f"{out}: {count} examples; next: edgemat train student --recipe distil --data {out}")
+
+
 def _tell(progress: RenderProgress) -> None:
     """Print one line of progress."""
     rate = f"{progress.samples_per_second:.1f} samples/s  ETA {progress.eta / 60:.0f} min"

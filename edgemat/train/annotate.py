@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from edgemat.data.shards import open_examples, write_shards
+from edgemat.data.fitting import fit
+from edgemat.data.shards import as_example, open_examples, write_shards
 from edgemat.data.types import Example
 from edgemat.errors import InputError
 from edgemat.files import sha256, write_json
@@ -20,7 +21,11 @@ _BATCH = 16
 
 
 def annotate(
-    data: Path, teacher: Path, out: Path, on_progress: Callable[[int, int], None] = lambda done, total: None
+    data: Path,
+    teacher: Path,
+    out: Path,
+    size: int = 256,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> int:
     """Copy a set into shards with a teacher's alpha (8 bits) and expected absolute error (16 bits) of every image.
 
@@ -28,6 +33,7 @@ def annotate(
         data: A folder with image/ and alpha/, or WebDataset shards.
         teacher: The teacher's weights.
         out: Folder of the new shards, and of `MANIFEST`, which names the teacher; it is written last.
+        size: Height and width to which examples of another size are brought, pixels.
         on_progress: Called with the number done and the number in all.
 
     Returns:
@@ -45,7 +51,7 @@ def annotate(
 
     def word() -> Iterator[tuple[str, Example]]:
         for first in range(0, len(items), _BATCH):
-            part = [items[i] for i in range(first, min(first + _BATCH, len(items)))]
+            part = [fit(as_example(items[i]), size) for i in range(first, min(first + _BATCH, len(items)))]
             alphas, doubts = predict_teacher(net, np.stack([e.image for e in part]))
             for i, (example, alpha, doubt) in enumerate(zip(part, alphas, doubts, strict=True), first):
                 yield f"{i:08d}", Example(example.image, example.alpha, alpha, doubt)
