@@ -145,6 +145,8 @@ class TeacherRecipe(Recipe):
         _expect_share(self, "beta")
         if self.nll <= 0 or self.sure_after < 0:
             raise InputError(f"nll = {self.nll}, sure_after = {self.sure_after}, expected nll > 0, sure_after >= 0")
+        if self.size % self.teacher.stride:
+            raise InputError(f"size = {self.size}, expected a multiple of {self.teacher.stride}, the teacher's stride")
 
 
 @dataclass(frozen=True)
@@ -153,7 +155,7 @@ class StudentRecipe(Recipe):
 
     Attributes:
         student: The network.
-        teacher_share: Share of the loss that the teacher's alpha is the target of; 0 needs no teacher.
+        teacher_share: Share of the L1 term whose target is the teacher's alpha; 0 needs no teacher.
         weighting: What the teacher's uncertainty does to the pixels' weights (`edgemat.train.weighting`).
         strength: How many times more than a sure pixel the least sure one counts in the ground-truth term, less one.
         keep_init: Share of the weights given to begin with in the result, which interpolates between them and the

@@ -131,7 +131,7 @@ class StudentStage:
                 split's.
 
         Raises:
-            InputError: The recipe needs a teacher and there is none, or it is never in doubt.
+            InputError: The recipe needs a teacher and there is none, or its doubt tells no pixel from another.
         """
         self.recipe = recipe
         self.teacher = teacher
@@ -140,10 +140,7 @@ class StudentStage:
         if not recipe.needs_teacher:
             return
         if teacher is None or representative is None:
-            raise InputError(
-                f"teacher_share = {recipe.teacher_share}, weighting = {recipe.weighting!r} need a teacher; "
-                "give one with --teacher, or train one with: edgemat train teacher --out runs/teacher"
-            )
+            raise no_teacher(recipe)
         try:
             self.weighting = Weighting.measure(
                 recipe.weighting, recipe.strength, predict_teacher(teacher, representative)[1]
@@ -183,7 +180,7 @@ class StudentStage:
         return replace(batch, teacher=alpha.float(), uncertainty=self.teacher.uncertainty(log_scale))
 
     def losses(self, outputs: Tensor | tuple[Tensor, Tensor], batch: Batch, step: int) -> dict[str, Tensor]:
-        """Return the ground-truth term and, of a recipe with a teacher, the teacher-target term."""
+        """Return L1 to the truth, L1 to the teacher's alpha where the recipe has one, and the Laplacian of the truth."""
         assert isinstance(outputs, Tensor)
         if self.weighting is None:
             return {TOTAL: losses.plain(outputs, batch.alpha)}
@@ -191,12 +188,10 @@ class StudentStage:
         assert batch.uncertainty is not None
         alpha, share = losses.leaky_clamp(outputs), self.recipe.teacher_share
         truth = losses.weighted_l1(alpha, batch.alpha, self.weighting.truth(batch.uncertainty))
-        truth = truth + losses.laplacian(alpha, batch.alpha)
-        if share == 0.0:
-            return {TOTAL: truth}
         target = losses.weighted_l1(alpha, batch.teacher, self.weighting.target(batch.uncertainty))
-        target = target + losses.laplacian(alpha, batch.teacher)
-        return {TOTAL: (1.0 - share) * truth + share * target, "truth": truth, "teacher": target}
+        edges = losses.laplacian(alpha, batch.alpha)  # of the truth alone: where edges are, a teacher is a blur
+        total = (1.0 - share) * truth + share * target + edges
+        return {TOTAL: total, "truth": truth, "teacher": target, "edges": edges}
 
     def predict(
         self, net: nn.Module, images: npt.NDArray[np.uint8]
@@ -212,6 +207,14 @@ class StudentStage:
             assert init is not None
             net.load_state_dict(_interpolated(net.state_dict(), self._given(init).state_dict(), self.recipe.keep_init))
         weights.save(net, path, card)
+
+
+def no_teacher(recipe: StudentRecipe) -> InputError:
+    """Return the error of a recipe that needs a teacher where none is given."""
+    return InputError(
+        f"teacher_share = {recipe.teacher_share}, weighting = {recipe.weighting!r} need a teacher; "
+        "give one with --teacher, or train one with: edgemat train teacher --out runs/teacher"
+    )
 
 
 def _interpolated(trained: Mapping[str, Tensor], first: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
