@@ -180,7 +180,7 @@ class StudentStage:
         return replace(batch, teacher=alpha.float(), uncertainty=self.teacher.uncertainty(log_scale))
 
     def losses(self, outputs: Tensor | tuple[Tensor, Tensor], batch: Batch, step: int) -> dict[str, Tensor]:
-        """Return L1 to the truth, L1 to the teacher's alpha where the recipe has one, and the Laplacian of the truth."""
+        """Return L1 to the truth, L1 to the teacher's alpha if the recipe has one, and the truth's Laplacian."""
         assert isinstance(outputs, Tensor)
         if self.weighting is None:
             return {TOTAL: losses.plain(outputs, batch.alpha)}
