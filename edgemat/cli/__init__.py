@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import click
 
 import edgemat
+from edgemat.cli.ablate import ablate
 from edgemat.cli.bench import bench, candidates
 from edgemat.cli.completion import completion
 from edgemat.cli.data import data
@@ -38,6 +39,7 @@ COMMANDS: tuple[click.Command, ...] = (
     train,
     evaluate,
     uncertainty,
+    ablate,
     bench,
     candidates,
     completion,
@@ -45,6 +47,7 @@ COMMANDS: tuple[click.Command, ...] = (
 """Every command, in the order of the help page."""
 
 _EXTRAS = {
+    "accelerate": "train",
     "ai_edge_litert": "tflite",
     "ai_edge_quantizer": "bench",
     "coremltools": "coreml",
