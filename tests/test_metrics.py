@@ -141,7 +141,23 @@ def pairs() -> Iterator[tuple[str, Values, Values]]:
     )
     yield "touching at a corner only", blobs((2, 2, 8, 8), (8, 8, 14, 14)), two
     yield "the largest component changes", *two_levels()
+    board = np.indices(shape).sum(axis=0) % 2.0
+    yield "checkerboard against its inverse", board, 1 - board
+    yield "checkerboard against all ones: every component is one pixel", board, ones
+    yield "checkerboard against itself, fainter", board * 0.7, board
+    yield "all ones against nothing", ones, zeros
+    yield "three equal blobs, the first in reading order not the first in memory of columns", *three_equal()
+    yield "a single pixel as the image", np.array([[0.3]]), np.array([[0.8]])
+    yield "one row", ramp[:1], noise[:1]
+    yield "one column, longer than the kernel", noise[:, :1], other[:, :1]
+    yield "wider than high, smaller than the kernel", noise[:3, :7], other[:3, :7]
     yield "float32 tenths", tenths.astype(np.float32), tenths.astype(np.float32)[::-1].copy()
+
+
+def three_equal() -> tuple[Values, Values]:
+    """Blobs of four pixels each: right above, left below, and one joined to neither; truth holds all, faintly."""
+    image = blobs((2, 14, 4, 16), (6, 2, 8, 4), (12, 8, 14, 10))
+    return image * 0.55, image
 
 
 def two_levels() -> tuple[Values, Values]:
@@ -158,7 +174,7 @@ PAIRS = list(pairs())
 def test_agrees_with_the_independent_implementation(key: str, p: Values, t: Values) -> None:
     p64, t64 = p.astype(np.float64), t.astype(np.float64)
     half = np.zeros(p.shape, np.bool_)
-    half[5:17, 3:] = True
+    half[p.shape[0] // 5 : p.shape[0] // 5 + 12, p.shape[1] // 6 :] = True
     both = METRICS[key].function(p, t, np.stack([np.ones_like(half), half]))
     assert both.shape == (2,)
     assert both[0] == pytest.approx(SLOW[key](p64, t64, np.ones_like(half)), rel=REL, abs=1e-12)
@@ -172,9 +188,50 @@ def test_conn_agrees_on_adversarial_levels(levels: np.ndarray) -> None:
     assert float(conn(p, t)) == pytest.approx(slow_conn(p, t, np.ones(p.shape, np.bool_)), rel=REL, abs=1e-12)
 
 
-def test_dtssd_agrees_with_the_independent_implementation() -> None:
-    p, t = np.random.default_rng(1).random((2, 5, 7, 6))
-    assert float(dtssd(p, t)) == pytest.approx(slow_dtssd(p, t), rel=REL)
+def clips() -> Iterator[tuple[str, Values, Values]]:
+    rng = np.random.default_rng(1)
+    zeros, ones = np.zeros((5, 7, 6)), np.ones((5, 7, 6))
+    blink = zeros.copy()
+    blink[1::2] = 1
+    board = np.indices((5, 7, 6)).sum(axis=0) % 2.0  # inverts from frame to frame
+    dot = zeros.copy()
+    dot[2, 3, 1] = 1
+    yield "noise", *rng.random((2, 5, 7, 6))
+    yield "two frames, one pixel each", *rng.random((2, 2, 1, 1))
+    yield "one row of pixels", *rng.random((2, 4, 1, 9))
+    yield "empty", zeros, zeros
+    yield "all ones against nothing", ones, zeros
+    yield "every pixel blinks", blink, zeros
+    yield "blinks in opposite phase", blink, 1 - blink
+    yield "an inverting checkerboard", board, ones
+    yield "one pixel in one frame", dot, zeros
+    yield "float32", *(rng.random((2, 3, 8, 5)).astype(np.float32))
+
+
+CLIPS = list(clips())
+
+
+@pytest.mark.parametrize(("p", "t"), [clip[1:] for clip in CLIPS], ids=[clip[0] for clip in CLIPS])
+def test_dtssd_agrees_with_the_independent_implementation(p: Values, t: Values) -> None:
+    expected = slow_dtssd(p.astype(np.float64), t.astype(np.float64))
+    assert float(dtssd(p, t)) == pytest.approx(expected, rel=REL, abs=1e-12)
+
+
+def test_dtssd_takes_the_root_before_the_mean_over_frames() -> None:
+    # One change of 1 and one of 0: the mean of roots is 0.5, the root of the mean 0.71.
+    p = np.stack([np.zeros((2, 3)), np.ones((2, 3)), np.ones((2, 3))])
+    assert float(dtssd(p, np.zeros_like(p))) == pytest.approx(50)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.data(), st.integers(1, 9), st.integers(1, 9))
+def test_all_agree_at_every_small_shape(data: st.DataObject, height: int, width: int) -> None:
+    levels = st.sampled_from([0.0, 0.1, 0.3, 0.5, 0.55, 1.0])
+    p, t = (data.draw(hnp.arrays(np.float64, (height, width), elements=levels)) for _ in range(2))
+    everywhere = np.ones(p.shape, np.bool_)
+    for key in IMAGE_METRICS:
+        found = float(METRICS[key].function(p, t))
+        assert found == pytest.approx(SLOW[key](p, t, everywhere), rel=REL, abs=1e-12), key
 
 
 # ---- Values by hand
