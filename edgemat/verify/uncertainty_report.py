@@ -14,14 +14,7 @@ from edgemat.data.types import Sample
 from edgemat.errors import InputError
 from edgemat.metrics import UNKNOWN_RADIUS, unknown_region
 from edgemat.verify.bootstrap import RESAMPLES, SEED, Interval, mean_intervals
-from edgemat.verify.uncertainty import (
-    Reliability,
-    Sparsification,
-    coverage,
-    reliability,
-    sparsification,
-    spearman,
-)
+from edgemat.verify.uncertainty import Reliability, Sparsification, skill, spearman
 
 SCHEMA_VERSION = 1
 ALL, FRAME, UNKNOWN = "all", "frame", "unknown"
@@ -342,19 +335,9 @@ def _figures(samples: Sequence[Sample], uncertainty: Alphas, error: Values) -> I
 
 
 def _measure(group: str, region: str, images: int, uncertainty: Alphas, error: Values) -> Figures:
-    return Figures(
-        group=group,
-        region=region,
-        images=images,
-        pixels=error.size,
-        error=float(error.mean()),
-        uncertainty=float(uncertainty.mean(dtype=np.float64)),
-        exact=float(np.mean(error == 0)),
-        spearman=spearman(uncertainty, error),
-        sparsification=sparsification(uncertainty, error),
-        reliability=reliability(uncertainty, error),
-        coverage=coverage(uncertainty, error),
-    )
+    means = float(error.mean()), float(uncertainty.mean(dtype=np.float64)), float(np.mean(error == 0))
+    correlation, curves, bins, shares = skill(uncertainty, error)
+    return Figures(group, region, images, error.size, *means, correlation, curves, bins, shares)
 
 
 def _histogram(values: npt.NDArray[np.float32] | Values) -> npt.NDArray[np.int64]:

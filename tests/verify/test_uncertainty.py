@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from scipy import stats
@@ -23,12 +23,12 @@ from edgemat.errors import InputError, OutputError
 from edgemat.metrics import unknown_region
 from edgemat.verify import uncertainty as figures
 from edgemat.verify import uncertainty_plot, uncertainty_report
-from edgemat.verify.uncertainty import coverage, reliability, sparsification, spearman
+from edgemat.verify.uncertainty import coverage, reliability, skill, sparsification, spearman
 from edgemat.verify.uncertainty_report import Predictions, Report, judge, measure, run
 
 SIZE = 32
 Alphas = npt.NDArray[np.float32]
-FUNCTIONS = [spearman, sparsification, reliability, coverage]
+FUNCTIONS = [spearman, sparsification, reliability, coverage, skill]
 
 
 def random_pair(seed: int, n: int = 4000) -> tuple[Alphas, npt.NDArray[np.float64]]:
@@ -47,6 +47,7 @@ def test_spearman_is_scipys(seed: int) -> None:
     assert spearman(uncertainty, error) == pytest.approx(stats.spearmanr(uncertainty, error).statistic, rel=1e-12)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # no test looks at the clock
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=2, max_size=30))
 def test_spearman_is_scipys_where_nearly_all_is_tied(pairs: list[tuple[int, int]]) -> None:
     u, e = np.array(pairs, np.float64).T
@@ -143,6 +144,17 @@ def test_a_laplace_distribution_is_calibrated_and_covered() -> None:
         assert share == pytest.approx(level, abs=0.005)
     for level, share in coverage(scale / 2, error).items():  # half the scale: P(|e| <= b/2 ln) = 1 - sqrt(1 - q)
         assert share == pytest.approx(1 - math.sqrt(1 - level), abs=0.005)
+
+
+def test_all_at_once_are_the_single_figures() -> None:
+    pair = random_pair(4)
+    found = skill(*pair)
+    assert found.spearman == spearman(*pair)
+    assert found.coverage == coverage(*pair)
+    np.testing.assert_array_equal(found.sparsification.remaining, sparsification(*pair).remaining)
+    np.testing.assert_array_equal(found.sparsification.oracle, sparsification(*pair).oracle)
+    np.testing.assert_array_equal(found.reliability.actual, reliability(*pair).actual)
+    np.testing.assert_array_equal(found.reliability.predicted, reliability(*pair).predicted)
 
 
 # --- what is refused
