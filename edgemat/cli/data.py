@@ -114,7 +114,10 @@ def render(out: Path, count: int, split: str, mild: float, seed: int, size: int,
     "--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder of the shards to write."
 )
 def annotate(where: Path, teacher: Path | None, size: int, out: Path) -> None:
-    """Copy a training set with a teacher's alpha and doubt of every image, for many students to learn from."""
+    """Copy a training set with a teacher's alpha and doubt of every image, for many students to learn from.
+
+    An interrupted annotation goes on with the same command.
+    """
     import time
 
     from edgemat.model.weights import shipped_teacher
@@ -127,8 +130,12 @@ def annotate(where: Path, teacher: Path | None, size: int, out: Path) -> None:
             told[0] = time.monotonic()
             console.note(f"{done}/{total}")
 
-    count = write(where, teacher or shipped_teacher(), out, size, tell)
-    console.note(f"{out}: {count} examples; next: edgemat train student --recipe distil --data {out}")
+    asked = teacher or shipped_teacher()
+    count = write(where, asked, out, size, tell)
+    console.note(
+        f"{out}: {count} examples, complete; next: edgemat train student --recipe distil --teacher {asked} "
+        f"--data {out} --out runs/distil"
+    )
 
 
 def _tell(progress: RenderProgress) -> None:

@@ -23,13 +23,13 @@ import numpy as np
 from edgemat import __version__
 from edgemat.data.augment import Augmentation
 from edgemat.data.compositor import Compositor
+from edgemat.data.records import RENDERED
 from edgemat.data.shards import shard_name, write_shard
 from edgemat.data.splits import SPLITS, Split
 from edgemat.data.types import Example, Face, Occluder, Sample
 from edgemat.errors import EdgematError, InputError
 from edgemat.files import write_json
 
-RECORD = "render.json"
 _POLL = 0.2
 _REPORT = 10.0
 _PATIENCE = 60.0
@@ -154,7 +154,7 @@ def render(
     todo = [number for number in range(what.shards) if not (out / shard_name(number)).is_file()]
     if todo:
         _Crew(what, faces, occluders, out, todo, min(workers, len(todo))).run(on_progress)
-    write_json(out / RECORD, {**record, "complete": True})
+    write_json(out / RENDERED, {**record, "complete": True})
 
 
 def _record(what: Rendering, faces: Sequence[Face], occluders: Sequence[Occluder]) -> dict[str, object]:
@@ -187,20 +187,20 @@ def _fingerprint(faces: Sequence[Face], occluders: Sequence[Occluder]) -> str:
 
 def _begin(out: Path, record: dict[str, object]) -> None:
     """Check that the folder is new or holds this rendering, and clear what a killed one left half written."""
-    if (out / RECORD).exists():
+    if (out / RENDERED).exists():
         try:
-            earlier: dict[str, Any] = json.loads((out / RECORD).read_text(encoding="utf-8"))
+            earlier: dict[str, Any] = json.loads((out / RENDERED).read_text(encoding="utf-8"))
             differing = list(_differences(earlier, json.loads(json.dumps(record))))
         except (OSError, ValueError, AttributeError) as error:
-            raise InputError(f"{out / RECORD}: cannot be read ({error}); choose another --out") from error
+            raise InputError(f"{out / RENDERED}: cannot be read ({error}); choose another --out") from error
         if differing:
             raise InputError(f"{out}: holds another rendering ({'; '.join(differing)}). Choose another --out")
     elif any(out.glob("*.tar")):
         raise InputError(
-            f"{out}: holds shards but no {RECORD}, so they are not of this rendering. Choose another --out"
+            f"{out}: holds shards but no {RENDERED}, so they are not of this rendering. Choose another --out"
         )
     else:
-        write_json(out / RECORD, {**record, "complete": False})
+        write_json(out / RENDERED, {**record, "complete": False})
     for stage in out.glob(".*.tar.*.part"):
         shutil.rmtree(stage, ignore_errors=True)
 

@@ -23,6 +23,7 @@ import numpy.typing as npt
 from edgemat.data.codec import decode_image, decode_plane, encode
 from edgemat.data.fitting import fit
 from edgemat.data.folder import MatteFolder, refuse
+from edgemat.data.records import expect_complete
 from edgemat.data.sampleindex import ROLES, find_shards, index_samples, split_name
 from edgemat.data.types import Example
 from edgemat.errors import InputError, OutputError
@@ -290,9 +291,10 @@ def open_examples(path: str | Path) -> Shards | MatteFolder:
             tar, or a pattern such as ``train-{000000..000099}.tar``.
 
     Raises:
-        InputError: It is none of these, or has faults.
+        InputError: It is none of these, is not complete, or has faults.
     """
     where = Path(path)
+    expect_complete(where)
     if any((where / name).is_dir() for name in ("image", "alpha")):
         return MatteFolder(where)
     if any(where.glob("*.tar")) if where.is_dir() else where.suffix == ".tar":

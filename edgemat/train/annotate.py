@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from edgemat.data.fitting import fit
-from edgemat.data.shards import as_example, open_examples, write_shards
+from edgemat.data.folder import MatteFolder
+from edgemat.data.records import ANNOTATED, RENDERED, read_record
+from edgemat.data.shards import Shards, as_example, open_examples, shard_name, write_shard
 from edgemat.data.types import Example
 from edgemat.errors import InputError
-from edgemat.files import sha256, write_json
+from edgemat.files import remove_leftovers, sha256, write_json
 from edgemat.model import weights
 from edgemat.model.predict import predict_teacher
+from edgemat.model.teacher import Teacher
 
-MANIFEST = "annotation.json"
 _BATCH = 16
 
 
@@ -26,51 +27,98 @@ def annotate(
     out: Path,
     size: int = 256,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
+    per_shard: int = 1000,
 ) -> int:
     """Copy a set into shards with a teacher's alpha (8 bits) and expected absolute error (16 bits) of every image.
 
+    A shard appears when it is whole. An interrupted annotation goes on with the shards that are missing when it is
+    called again with the same values.
+
     Args:
-        data: A folder with image/ and alpha/, or WebDataset shards.
+        data: A folder with image/ and alpha/, or WebDataset shards, whose keys and metadata are kept.
         teacher: The teacher's weights.
-        out: Folder of the new shards, and of `MANIFEST`, which names the teacher; it is written last.
+        out: Folder of the new shards, and of ``annotation.json``, which names the teacher.
         size: Height and width to which examples of another size are brought, pixels.
         on_progress: Called with the number done and the number in all.
+        per_shard: Examples in each shard but the last.
 
     Returns:
         The number of examples.
 
     Raises:
-        InputError: The set or the teacher cannot be read, or the folder holds another teacher's word.
-        OutputError: ``out`` cannot be written.
+        InputError: The set or the teacher cannot be read, the teacher cannot be run at this size, or the folder holds
+            another teacher's word, another set's, or shards that are no annotation.
+        OutputError: ``out`` cannot be written; the shards that are whole stay.
     """
-    if (out / MANIFEST).is_file():
+    items, net = open_examples(data), weights.load_teacher(teacher).net
+    if size % net.config.stride:
+        raise InputError(f"--size {size}: expected a multiple of {net.config.stride}, the teacher's stride")
+    total = len(items)
+    record: dict[str, object] = {
+        "schema_version": 1,
+        "teacher": sha256(teacher),
+        "set": data.resolve().name,
+        "rendered": read_record(data, RENDERED),
+        "examples": total,
+        "size": size,
+        "per_shard": per_shard,
+    }
+    _begin(out, record, teacher)
+    for number, first in enumerate(range(0, total, per_shard)):
+        path, last = out / shard_name(number), min(first + per_shard, total)
+        remove_leftovers(path)
+        if not path.is_file():
+            write_shard(_word(items, net, range(first, last), size, lambda done: on_progress(done, total)), path)
+    write_json(out / ANNOTATED, {**record, "complete": True})
+    return total
+
+
+def _begin(out: Path, record: Mapping[str, object], teacher: Path) -> None:
+    """Check that the folder is new or holds this annotation."""
+    earlier = read_record(out / shard_name(0), ANNOTATED)
+    if earlier is not None:
         expect_teacher(out, teacher)
-        raise InputError(f"{out}: holds this teacher's word already; use it, or remove it first")
-    items = open_examples(data)
-    net = weights.load_teacher(teacher).net
+        differing = [f"{k} is {earlier.get(k)} there, {v} here" for k, v in record.items() if earlier.get(k) != v]
+        if differing:
+            raise InputError(f"{out}: holds another annotation ({'; '.join(differing)}). Choose another --out")
+    elif any(out.glob("*.tar")):
+        raise InputError(f"{out}: holds shards but no {ANNOTATED}, so they are no annotation. Choose another --out")
+    else:
+        write_json(out / ANNOTATED, {**record, "complete": False})
 
-    def word() -> Iterator[tuple[str, Example]]:
-        for first in range(0, len(items), _BATCH):
-            part = [fit(as_example(items[i]), size) for i in range(first, min(first + _BATCH, len(items)))]
-            alphas, doubts = predict_teacher(net, np.stack([e.image for e in part]))
-            for i, (example, alpha, doubt) in enumerate(zip(part, alphas, doubts, strict=True), first):
-                yield f"{i:08d}", Example(example.image, example.alpha, alpha, doubt)
-            on_progress(min(first + _BATCH, len(items)), len(items))
 
-    count = write_shards(word(), out)
-    write_json(out / MANIFEST, {"schema_version": 1, "teacher": sha256(teacher), "examples": count, "set": data.name})
-    return count
+def _word(
+    items: Shards | MatteFolder, net: Teacher, numbers: range, size: int, on_progress: Callable[[int], None]
+) -> Iterator[tuple[str, Example, Mapping[str, object]]]:
+    """Yield one shard's keys, examples with the teacher's word, and metadata."""
+    for first in range(numbers.start, numbers.stop, _BATCH):
+        part = range(first, min(first + _BATCH, numbers.stop))
+        examples = [fit(as_example(items[i]), size) for i in part]
+        alphas, doubts = predict_teacher(net, np.stack([e.image for e in examples]))
+        for i, example, alpha, doubt in zip(part, examples, alphas, doubts, strict=True):
+            yield _key(items, i), Example(example.image, example.alpha, alpha, doubt), _metadata(items, i)
+        on_progress(part.stop)
+
+
+def _key(items: Shards | MatteFolder, index: int) -> str:
+    # A file's name may hold dots, a key may not: such a name goes into the metadata.
+    return items.key(index) if isinstance(items, Shards) else f"{index:08d}"
+
+
+def _metadata(items: Shards | MatteFolder, index: int) -> Mapping[str, object]:
+    return items.metadata(index) if isinstance(items, Shards) else {"name": items.names[index]}
 
 
 def expect_teacher(data: Path, teacher: Path) -> None:
     """Check that a set which bears a teacher's word bears this one's.
 
     Raises:
-        InputError: It is another teacher's.
+        InputError: It is another teacher's, or does not say whose.
     """
-    if not (data / MANIFEST).is_file():
+    record = read_record(data, ANNOTATED)
+    if record is None:
         return
-    found, expected = json.loads((data / MANIFEST).read_text(encoding="utf-8"))["teacher"], sha256(teacher)
+    found, expected = record.get("teacher"), sha256(teacher)
     if found != expected:
         raise InputError(
             f"{data}: bears the word of the teacher with sha256 {found}, but --teacher {teacher} has {expected}; "

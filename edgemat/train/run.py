@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,9 +11,11 @@ import numpy as np
 from edgemat import __version__
 from edgemat.data.compositor import holdout
 from edgemat.data.faces import load_faces
+from edgemat.data.fitting import fit
 from edgemat.data.occluders import load_occluders
+from edgemat.data.records import ANNOTATED, RENDERED, read_record
 from edgemat.data.render import Composites
-from edgemat.data.shards import open_examples, shuffled
+from edgemat.data.shards import Shards, open_examples, shuffled
 from edgemat.data.types import Example, Sample
 from edgemat.errors import InputError
 from edgemat.files import sha256
@@ -22,7 +25,7 @@ from edgemat.train.batches import Source
 from edgemat.train.loop import train
 from edgemat.train.monitor import Progress
 from edgemat.train.recipe import Recipe, StudentRecipe, TeacherRecipe
-from edgemat.train.stages import StudentStage, TeacherStage
+from edgemat.train.stages import StudentStage, TeacherStage, no_teacher
 
 _COMPOSITES = (
     "fake-avatars 1.1.0 faces (train split) with occluders of @lobehub/fluent-emoji-3d 1.1.0 (train split) "
@@ -55,9 +58,16 @@ def card(recipe: Recipe, command: str, data: Path | None = None) -> dict[str, st
 
 
 def _set_of(data: Path) -> str:
-    """Say what a set on disk holds, as far as the set itself says it."""
-    rendered = data / "render.json"
-    return f"{_COMPOSITES}; {rendered.read_text(encoding='utf-8')}" if rendered.is_file() else f"own set {data.name}"
+    """Say in one line what a set on disk holds, as far as the set itself says it."""
+    annotated = read_record(data, ANNOTATED) or {}
+    rendered = annotated.get("rendered") or read_record(data, RENDERED)
+    if rendered is None:
+        return f"own set {annotated.get('set', data.resolve().name)}"
+    how, sources = rendered.get("arguments", {}), rendered.get("sources", {})
+    told = {name: how.get(name) for name in ("count", "split", "seed", "mild")} | {
+        "sources_sha256": sources.get("sha256")
+    }
+    return f"{_COMPOSITES}; rendered with {', '.join(f'{name} = {value}' for name, value in told.items())}"
 
 
 class _Examples:
@@ -88,10 +98,34 @@ def source_of(recipe: Recipe, data: Path | None, cache_dir: Path | None = None) 
     return _Examples(Composites(faces, occluders, recipe.size, recipe.seed, recipe.mild))
 
 
-def validation_of(recipe: Recipe, cache_dir: Path | None = None) -> list[Sample]:
-    """Make the composites that a run is validated on; the same call gives the same bytes."""
+def validation_of(recipe: Recipe, own: Path | None = None, cache_dir: Path | None = None) -> list[Sample]:
+    """Make or read what a run is validated on; the same call gives the same bytes.
+
+    Args:
+        recipe: Its size and, for composites, their number a face count.
+        own: A folder with image/ and alpha/, or WebDataset shards; composites of the validation split if None.
+        cache_dir: Where ``edgemat data fetch`` put the data; the default cache if None.
+
+    Raises:
+        InputError: The set cannot be read, or the data is not fetched.
+    """
+    if own is not None:
+        return _samples(own, recipe.size)
     faces, occluders = load_faces("val", cache_dir), load_occluders("val", cache_dir)
     return holdout(faces, occluders, recipe.validation_per_face, size=recipe.size)
+
+
+def _samples(path: Path, size: int) -> list[Sample]:
+    """Read a set as samples of one size, whose occluders, skin tones and mesh hulls are not known."""
+    items = open_examples(path)
+    names = [items.key(i) for i in range(len(items))] if isinstance(items, Shards) else items.names
+    unknown = np.zeros((size, size), np.float32)
+    samples = []
+    for index, name in enumerate(names):
+        item = items[index]
+        example = fit(item if isinstance(item, Example) else Example(*item), size)
+        samples.append(Sample(example.image, example.alpha, unknown, unknown, name, kinds=("unknown",), ita=math.nan))
+    return samples
 
 
 def train_teacher(
@@ -101,6 +135,7 @@ def train_teacher(
     command: str,
     init: Path | None = None,
     data: Path | None = None,
+    validation: Path | None = None,
     cache_dir: Path | None = None,
     on_progress: Callable[[Progress], None] = lambda _: None,
 ) -> bool:
@@ -112,6 +147,7 @@ def train_teacher(
         command: The command line, for the model card.
         init: Weights to begin with; fresh ones if None.
         data: As `source_of`.
+        validation: As ``own`` of `validation_of`.
         cache_dir: Where ``edgemat data fetch`` put the data; the default cache if None.
         on_progress: Called about every ten seconds.
 
@@ -127,7 +163,7 @@ def train_teacher(
     return train(
         TeacherStage(recipe),
         source_of(recipe, data, cache_dir),
-        validation_of(recipe, cache_dir),
+        validation_of(recipe, validation, cache_dir),
         out,
         card=facts,
         init=init,
@@ -143,6 +179,7 @@ def train_student(
     init: Path | None = None,
     teacher: Path | None = None,
     data: Path | None = None,
+    validation: Path | None = None,
     cache_dir: Path | None = None,
     on_progress: Callable[[Progress], None] = lambda _: None,
 ) -> bool:
@@ -155,6 +192,7 @@ def train_student(
         init: Weights to begin with; fresh ones if None.
         teacher: A teacher's weights; asked for by a recipe that needs one.
         data: As `source_of`; a set that `edgemat.train.annotate` annotated must bear the same teacher's word.
+        validation: As ``own`` of `validation_of`.
         cache_dir: Where ``edgemat data fetch`` put the data; the default cache if None.
         on_progress: Called about every ten seconds.
 
@@ -167,7 +205,8 @@ def train_student(
     """
     if teacher is not None and not recipe.needs_teacher:
         raise InputError("--teacher: the recipe asks no teacher; set teacher_share or weighting in it, or leave it out")
-    validation = validation_of(recipe, cache_dir)
+    if teacher is None and recipe.needs_teacher:
+        raise no_teacher(recipe)  # before the validation set, which takes its time
     facts = card(recipe, command, data)
     if init is not None:
         earlier = weights.load(init).info.get("command", "unknown")
@@ -178,10 +217,11 @@ def train_student(
         facts["teacher"] = f"sha256 {sha256(teacher)}"
         if data is not None:
             expect_teacher(data, teacher)
+    judged = validation_of(recipe, validation, cache_dir)
     return train(
-        StudentStage(recipe, net, np.stack([s.image for s in validation])),
+        StudentStage(recipe, net, np.stack([s.image for s in judged])),
         source_of(recipe, data, cache_dir),
-        validation,
+        judged,
         out,
         card=facts,
         init=init,
