@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -78,6 +78,7 @@ def batches(source: Source, recipe: Recipe, start: int, rank: int = 0, processes
     loader = torch.utils.data.DataLoader(
         _Tensors(source),
         batch_sampler=(range(first, first + part) for first in firsts),  # type: ignore[arg-type]  # any iterable will do
+        collate_fn=_collate,
         num_workers=recipe.workers,
         prefetch_factor=4 if recipe.workers else None,
         worker_init_fn=_leave_signals_to_the_loop,
@@ -85,6 +86,13 @@ def batches(source: Source, recipe: Recipe, start: int, rank: int = 0, processes
     for tensors in loader:
         scaled = {k: v.float() / 255.0 if v.dtype == torch.uint8 else v for k, v in tensors.items()}
         yield Batch(**scaled)
+
+
+def _collate(examples: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Join what all examples have: where one lacks a teacher's word, the teacher is asked for the whole batch."""
+    names = [name for name in examples[0] if all(name in example for example in examples)]
+    joined: dict[str, Tensor] = torch.utils.data.default_collate([{n: e[n] for n in names} for e in examples])
+    return joined
 
 
 def _leave_signals_to_the_loop(_: int) -> None:

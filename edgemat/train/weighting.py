@@ -12,6 +12,9 @@ from torch import Tensor
 WEIGHTINGS = ("none", "up", "down")
 """What the uncertainty does to the ground-truth term: nothing, raise it, or lower it as a likelihood would."""
 
+_SAME = 0.99
+"""Mean of u beyond which a pixel that is a little surer than the rest would weigh a hundred times more."""
+
 
 @dataclass(frozen=True)
 class Weighting:
@@ -56,7 +59,7 @@ class Weighting:
             percentile: Of the pixels, at which u reaches 1: beyond it a few pixels would outweigh all others.
 
         Raises:
-            ValueError: The uncertainty is 0 everywhere, so that it weighs nothing.
+            ValueError: The uncertainty is 0, or the same, nearly everywhere, so that it tells no pixel from another.
 
         Example:
             >>> Weighting.measure("up", 4.0, np.array([0.0, 0.1, 0.2], np.float32), percentile=100).reference
@@ -65,7 +68,10 @@ class Weighting:
         reference = float(np.percentile(uncertainty, percentile))
         if not reference > 0:
             raise ValueError(f"uncertainty is {reference} at its {percentile:g}th percentile, expected above 0")
-        return cls(kind, strength, reference, float(np.minimum(uncertainty / reference, 1.0).mean(dtype=np.float64)))
+        mean_u = float(np.minimum(uncertainty / reference, 1.0).mean(dtype=np.float64))
+        if mean_u > _SAME:
+            raise ValueError(f"uncertainty is nearly the same everywhere: its mean is {mean_u:.4f} of {reference:.4g}")
+        return cls(kind, strength, reference, mean_u)
 
     def truth(self, uncertainty: Tensor) -> Tensor | None:
         """Return the weight of the ground-truth term, the same shape, at least 0; None for one everywhere."""
