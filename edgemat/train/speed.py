@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -55,11 +56,12 @@ def measure(stage: Stage, source: Source, rounds: int = 5, seconds: float = 4.0)
     from accelerate import Accelerator
 
     run = Run(stage, None, Accelerator())
+    endless = replace(stage.recipe, steps=sys.maxsize // stage.recipe.batch)  # a fast loader may outrun a short recipe
     loader, steps = [], []
     ready = _first(source, stage.recipe)
     run.update(ready)  # what is done once only
     for _ in range(rounds):
-        stream = batches(source, stage.recipe, 0)
+        stream = batches(source, endless, 0)
         for _ in range(8 * max(1, stage.recipe.workers)):  # what was made while the processes began to run
             next(stream)
         loader.append(_rate(stream, stage.recipe.batch, seconds))
