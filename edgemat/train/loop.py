@@ -124,13 +124,25 @@ class Run:
             tensors |= {f"optimizer.{index}.{k}": torch.as_tensor(v) for k, v in state.items()}
         stopping = asdict(self.stopping)
         tensors |= {f"stopping.{k}": torch.tensor(float(v), dtype=torch.float64) for k, v in stopping.items()}
-        checkpoint.save(checkpoint.Checkpoint(self.step, self.recipe.plain(), tensors), path)
+        config = {**self.recipe.plain(), "constants": dict(self.stage.constants)}
+        checkpoint.save(checkpoint.Checkpoint(self.step, config, tensors), path)
+
+    def _shapes(self, best: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+        """Return what a checkpoint must hold; the best weights only where it has any."""
+        state = {k: v.shape for k, v in self.net.state_dict().items()}
+        parts = ("model", "ema", "best") if best else ("model", "ema")
+        shapes = {f"{part}.{k}": shape for part in parts for k, shape in state.items()}
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        for index, p in enumerate(parameters):
+            shapes |= {f"optimizer.{index}.{k}": p.shape for k in ("exp_avg", "exp_avg_sq")}
+            shapes[f"optimizer.{index}.step"] = torch.Size()
+        return shapes | {f"stopping.{k}": torch.Size() for k in ("best", "best_step", "bad")}
 
     def restore(self, path: Path) -> None:
         """Go on from a checkpoint.
 
         Raises:
-            InputError: The checkpoint cannot be read or belongs to another recipe.
+            InputError: The checkpoint cannot be read, lacks something, or belongs to another recipe or teacher.
         """
         saved = checkpoint.load(path)
         mine = self.recipe.plain()
@@ -138,6 +150,8 @@ class Run:
         if differs:
             pairs = "; ".join(f"{k} was {saved.config.get(k)}, now {mine[k]}" for k in differs)
             raise InputError(f"{path}: made by another recipe ({pairs}); use that recipe, or another --out")
+        _expect_constants(saved.config.get("constants"), self.stage.constants, path)
+        saved.expect(self._shapes(saved.part("best")), path)
         self.net.load_state_dict(saved.part("model"))
         for name, value in saved.part("ema").items():
             self.ema[name].copy_(value)
@@ -153,6 +167,19 @@ class Run:
             self.recipe.patience, best=kept["best"], best_step=int(kept["best_step"]), bad=int(kept["bad"])
         )
         self.step = saved.step
+
+
+def _expect_constants(was: object, now: Mapping[str, float], path: Path) -> None:
+    """Refuse to go on with another teacher; the last digits may differ, as they do from machine to machine."""
+    if not isinstance(was, Mapping):
+        return  # an earlier version did not note them
+    for name in {**was, **now}:
+        before, after = was.get(name, math.nan), now.get(name, math.nan)
+        if not math.isclose(before, after, rel_tol=1e-3):
+            raise InputError(
+                f"{path}: made with another --teacher ({name} of its uncertainty was {before:.6g}, now {after:.6g}); "
+                "give that teacher, or another --out"
+            )
 
 
 def learning_rate(recipe: Recipe, step: int) -> float:
