@@ -200,7 +200,7 @@ class _Sorted:
     def sums(self, values: Floats, counts: Values) -> Values:
         """Sum other values of the same pixels over the first ``counts`` of this order, linear within ties."""
         at_ends = np.cumsum(values[self.order], dtype=np.float64)[self.ends - 1]
-        return np.interp(counts, np.append(0, self.ends), np.append(0.0, at_ends))
+        return np.asarray(np.interp(counts, np.append(0, self.ends), np.append(0.0, at_ends)))
 
 
 def _sorted(values: Floats) -> _Sorted:
