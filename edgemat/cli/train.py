@@ -40,6 +40,11 @@ def _common(command: _F) -> _F:
             type=click.Path(path_type=Path),
             help="Folder with image/ and alpha/, or WebDataset shards; composites made on the way by default.",
         ),
+        click.option(
+            "--validation",
+            type=click.Path(path_type=Path),
+            help="Set to validate on, like --data; composites of the validation split by default.",
+        ),
         click.option("--workers", type=click.IntRange(min=0), help="Processes that make or read samples."),
         click.option("--seed", type=click.IntRange(min=0), help="Seed, in place of the recipe's."),
         click.option("--steps", type=click.IntRange(min=1), help="Optimiser steps, in place of the recipe's."),
@@ -51,7 +56,9 @@ def _common(command: _F) -> _F:
 @train.command()
 @click.option("--recipe", default="teacher", show_default=True, help=_RECIPE.format("TeacherRecipe"))
 @_common
-def teacher(recipe: str, out: Path, init: Path | None, data: Path | None, **changes: int | None) -> int:
+def teacher(
+    recipe: str, out: Path, init: Path | None, data: Path | None, validation: Path | None, **changes: int | None
+) -> int:
     """Train a teacher: alpha, and how wrong it will be at every pixel."""
     import dataclasses
 
@@ -59,8 +66,8 @@ def teacher(recipe: str, out: Path, init: Path | None, data: Path | None, **chan
 
     changed = {name: value for name, value in changes.items() if value is not None}
     told = dataclasses.replace(recipes.teacher(recipe), **changed)  # type: ignore[arg-type]
-    command = _command("teacher", recipe, changed, init=init, data=data)
-    done = run.train_teacher(told, out, command=command, init=init, data=data, on_progress=_tell)
+    command = _command("teacher", recipe, changed, init=init, data=data, validation=validation)
+    done = run.train_teacher(told, out, command=command, init=init, data=data, validation=validation, on_progress=_tell)
     return _end(done, out, out / "teacher.safetensors", "uncertainty")
 
 
@@ -69,7 +76,13 @@ def teacher(recipe: str, out: Path, init: Path | None, data: Path | None, **chan
 @click.option("--teacher", type=click.Path(path_type=Path), help="A teacher's weights, for a recipe that asks one.")
 @_common
 def student(
-    recipe: str, teacher: Path | None, out: Path, init: Path | None, data: Path | None, **changes: int | None
+    recipe: str,
+    teacher: Path | None,
+    out: Path,
+    init: Path | None,
+    data: Path | None,
+    validation: Path | None,
+    **changes: int | None,
 ) -> int:
     """Train a student on ground truth, or distil one from a teacher (recipe distil)."""
     import dataclasses
@@ -78,8 +91,17 @@ def student(
 
     changed = {name: value for name, value in changes.items() if value is not None}
     told = dataclasses.replace(recipes.student(recipe), **changed)  # type: ignore[arg-type]
-    command = _command("student", recipe, changed, teacher=teacher, init=init, data=data)
-    done = run.train_student(told, out, command=command, init=init, teacher=teacher, data=data, on_progress=_tell)
+    command = _command("student", recipe, changed, teacher=teacher, init=init, data=data, validation=validation)
+    done = run.train_student(
+        told,
+        out,
+        command=command,
+        init=init,
+        teacher=teacher,
+        data=data,
+        validation=validation,
+        on_progress=_tell,
+    )
     return _end(done, out, out / "student.safetensors", "evaluate")
 
 
@@ -121,11 +143,15 @@ def _command(stage: str, recipe: str, changes: dict[str, int], **paths: Path | N
 
 
 def _end(done: bool, out: Path, weights: Path, judge: str) -> int:
+    """Say how a run ended, once for all of its processes, and return the exit code."""
+    from accelerate import PartialState
+
+    said = f"wrote {weights}; next: edgemat {judge} --weights {weights}"
     if not done:
-        console.note(f"stopped early; go on with the same command (checkpoint in {out})")
-        return 130
-    console.note(f"wrote {weights}; next: edgemat {judge} --weights {weights}")
-    return 0
+        said = f"stopped early; go on with the same command (checkpoint in {out})"
+    if PartialState().is_main_process:
+        console.note(said)
+    return 0 if done else 130
 
 
 def _tell(progress: Progress) -> None:

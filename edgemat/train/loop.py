@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-import signal
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,11 +15,12 @@ from torch import Tensor, nn
 
 from edgemat.errors import EdgematError, InputError
 from edgemat.files import remove_leftovers, write_json
-from edgemat.train import checkpoint
+from edgemat.train import checkpoint, processes
 from edgemat.train.batches import Batch, Source, batches
 from edgemat.train.monitor import EarlyStopping, Monitor, Progress
 from edgemat.train.recipe import Recipe
 from edgemat.train.stages import TOTAL, Stage
+from edgemat.train.sync import synchronize
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -56,6 +54,8 @@ class Run:
         torch.manual_seed(stage.recipe.seed)
         self.stage, self.recipe, self.engine = stage, stage.recipe, engine
         self.net = stage.build(init).to(engine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if engine.num_processes > 1:
+            synchronize(self.net, engine.device)
         decay = [p for p in self.net.parameters() if p.ndim == 4]
         rest = [p for p in self.net.parameters() if p.ndim != 4]
         groups = [
@@ -64,6 +64,7 @@ class Run:
         ]
         self.optimizer = torch.optim.AdamW(groups, lr=self.recipe.learning_rate)
         self.logits = engine.prepare_model(_Logits(self.net))
+        processes.expect_data_parallel(engine, self.logits)
         self.ema = {k: v.detach().clone() for k, v in self.net.state_dict().items()}
         self.best: dict[str, Tensor] = {}
         self.stopping = EarlyStopping(self.recipe.patience)
@@ -195,27 +196,6 @@ def learning_rate(recipe: Recipe, step: int) -> float:
     return recipe.learning_rate * (0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * done)))
 
 
-@contextlib.contextmanager
-def _stop_on_signal(engine: Accelerator) -> Iterator[Callable[[], bool]]:
-    """Yield a question that turns true in all processes at SIGINT or SIGTERM to any, so that all end at one step."""
-    hit: list[int] = []
-
-    def remember(number: int, _: FrameType | None) -> None:
-        hit.append(number)
-
-    def stopped() -> bool:
-        if engine.num_processes == 1:
-            return bool(hit)
-        return bool(engine.reduce(torch.tensor(float(bool(hit)), device=engine.device), "sum") > 0)
-
-    before = {s: signal.signal(s, remember) for s in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stopped
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 @dataclass
 class _Tally:
     """Means of the losses and the rate since the last report."""
@@ -294,21 +274,20 @@ def train(
         EdgematError: The loss is not finite.
         OutputError: ``out`` cannot be written.
     """
-    from accelerate import Accelerator
-
-    recipe, engine = stage.recipe, Accelerator()
+    recipe, engine = stage.recipe, processes.start()
     stage.check(init)
     if recipe.batch % engine.num_processes:
         raise InputError(f"batch = {recipe.batch} cannot be shared evenly by {engine.num_processes} processes")
     run = Run(stage, None if (out / CHECKPOINT).exists() else init, engine)
     if (out / CHECKPOINT).exists():
         run.restore(out / CHECKPOINT)
+    processes.expect_one_beginning(engine, run.step, out)
     monitor = Monitor(out, run.step, on_progress) if engine.is_main_process else None
     if monitor is not None:
         remove_leftovers(out / CHECKPOINT)
         write_json(out / "recipe.json", {**recipe.plain(), **stage.constants})
     tally = _Tally.begin()
-    with _stop_on_signal(engine) as stopped:
+    with processes.blame_the_right_one(engine), processes.stop_on_signal(engine) as stopped:
         ended = run.stopping.should_stop  # a run that ended early is complete when it is started again
         todo = () if ended else batches(source, recipe, run.step, engine.process_index, engine.num_processes)
         for batch in todo:
@@ -319,7 +298,7 @@ def train(
             if due and monitor is not None:
                 figures = _validate(run, validation, monitor)
             if due:
-                run.judge(_agreed(engine, figures))
+                run.judge(processes.agreed(engine, figures.get("mad", 0.0)))
             last = stop or run.step == recipe.steps or run.stopping.should_stop
             # Reported before saved: rows after the last checkpoint are dropped and made again, missing ones are not.
             if monitor is not None and (due or last or tally.seconds > REPORT_SECONDS):
@@ -335,12 +314,6 @@ def train(
         stage.save(run.averaged(run.best), out / stage.weights_name, {**card, **_told(stage, run)}, init)
     engine.wait_for_everyone()
     return True
-
-
-def _agreed(engine: Accelerator, figures: Mapping[str, float]) -> float:
-    """Return the first process's MAD in every process, so that all stop at the same step."""
-    mine = torch.tensor(figures.get("mad", 0.0), dtype=torch.float64, device=engine.device)
-    return float(engine.reduce(mine, "sum"))
 
 
 def _told(stage: Stage, run: Run) -> dict[str, str]:
