@@ -65,11 +65,11 @@ class Killed:
 
 
 def forget_optimizer() -> None:
-    """Plant a fault: checkpoints lack the optimiser's state."""
+    """Plant a fault: checkpoints hold zeros for the optimiser's state."""
     save = checkpoint.save
 
     def without(state: checkpoint.Checkpoint, path: Path) -> None:
-        tensors = {k: v for k, v in state.tensors.items() if not k.startswith("optimizer.")}
+        tensors = {k: v * 0 if k.startswith("optimizer.") else v for k, v in state.tensors.items()}
         save(checkpoint.Checkpoint(state.step, state.config, tensors), path)
 
     checkpoint.save = without
