@@ -8,8 +8,8 @@ import sys
 import pytest
 
 HEAVY = (
-    "PIL", "ai_edge_litert", "coremltools", "cv2", "flatbuffers", "numpy", "onnx", "onnxruntime", "onnxscript",
-    "onnxsim", "rich", "safetensors", "scipy", "skimage", "torch",
+    "PIL", "accelerate", "ai_edge_litert", "coremltools", "cv2", "flatbuffers", "matplotlib", "numpy", "onnx",
+    "onnxruntime", "onnxscript", "onnxsim", "rich", "safetensors", "scipy", "skimage", "tensorboard", "torch",
 )  # fmt: skip
 LIGHT = (
     "edgemat", "edgemat.cli", "edgemat.console", "edgemat.data.archive", "edgemat.data.registry", "edgemat.doctor",

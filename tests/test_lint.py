@@ -22,7 +22,7 @@ LAYERS = [
     ("quantize", "edgemat.export"),
 ]
 SOURCES = ["edgemat", "edgemat/model", "edgemat/data", "edgemat/train", "edgemat/verify", "export", "quantize"]
-BACKENDS = ["ai_edge_litert", "coremltools", "onnx", "onnxruntime", "onnxscript", "onnxsim", "rich"]
+BACKENDS = ["accelerate", "ai_edge_litert", "coremltools", "matplotlib", "onnx", "onnxruntime", "onnxscript", "onnxsim", "rich"]
 
 
 def ruff(path: str, code: str) -> str:
