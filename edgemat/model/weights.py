@@ -120,7 +120,7 @@ def save_teacher(net: Teacher, path: str | Path, card: Mapping[str, object]) -> 
 def _save(
     state: Mapping[str, Tensor], config: dict[str, Any], kind: str, path: str | Path, card: Mapping[str, object]
 ) -> None:
-    from safetensors.torch import save_file
+    from safetensors.torch import save as serialized
 
     missing = [key for key in CARD_KEYS if not card.get(key)]
     if missing:
@@ -130,7 +130,8 @@ def _save(
     metadata = {key: value if isinstance(value, str) else json.dumps(value) for key, value in card.items()}
     metadata |= {"format": kind, "schema_version": str(SCHEMA_VERSION), "config": json.dumps(config)}
     with atomic_path(path) as temporary:
-        save_file(dict(state), temporary, metadata)
+        content = serialized(dict(state), metadata)
+        temporary.write_bytes(content)  # a full disk is an OSError here, which safetensors' own writing is not
 
 
 def load(path: str | Path) -> LoadedStudent:

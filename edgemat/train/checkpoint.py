@@ -62,7 +62,7 @@ def save(checkpoint: Checkpoint, path: Path) -> None:
     Raises:
         OutputError: The file cannot be written (no space, no permission).
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save as serialized
 
     metadata = {
         "format": FORMAT,
@@ -71,7 +71,8 @@ def save(checkpoint: Checkpoint, path: Path) -> None:
         "config": json.dumps(checkpoint.config, sort_keys=True),
     }
     with atomic_path(path) as temporary:
-        save_file({k: v.contiguous() for k, v in checkpoint.tensors.items()}, temporary, metadata)
+        content = serialized({k: v.contiguous() for k, v in checkpoint.tensors.items()}, metadata)
+        temporary.write_bytes(content)  # a full disk is an OSError here, which safetensors' own writing is not
 
 
 def load(path: Path) -> Checkpoint:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,12 @@ torch = pytest.importorskip("torch")
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from edgemat.errors import InputError
+from edgemat.errors import InputError, OutputError
 from edgemat.model import weights
 from edgemat.model.student import Normalization, Student, StudentConfig
+from edgemat.model.teacher import Teacher, TeacherConfig
+
+from ..full_disk import a_full_disk
 
 CARD = {"version": "1.0", "license": "Apache-2.0", "author": "us", "description": "a test", "seed": 3}
 CONFIG = StudentConfig(
@@ -134,3 +138,110 @@ def test_non_finite_weights(saved: Path, bad: float) -> None:
 
 def test_shipped_path() -> None:
     assert weights.shipped().name == "student.safetensors"
+
+
+TEACHER = TeacherConfig(widths=(4, 8), depths=(0, 1), likelihood="gaussian", log_scale=(-5.0, 0.0))
+
+
+@pytest.fixture
+def saved_teacher(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    path = tmp_path / "t.safetensors"
+    weights.save_teacher(Teacher(TEACHER), path, CARD)
+    return path
+
+
+def test_a_teachers_round_trip_costs_no_more_than_float16(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    net = Teacher(TEACHER).eval()
+    weights.save_teacher(net, tmp_path / "t.safetensors", CARD)
+    loaded = weights.load_teacher(tmp_path / "t.safetensors")
+    assert loaded.config == TEACHER
+    assert loaded.info == {k: str(v) for k, v in CARD.items()}
+    assert not loaded.net.training
+    for name, value in net.state_dict().items():
+        read = loaded.net.state_dict()[name]
+        assert read.dtype == value.dtype
+        # float16 has 11 significant bits; below 2**-14 it has steps of 2**-24.
+        assert torch.allclose(read, value, rtol=2**-11 if value.ndim == 4 else 0, atol=2**-25), name
+    image = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        for mine, its in zip(net.logits(image), loaded.net.logits(image), strict=True):
+            assert 0 < float((mine - its).abs().max()) < 1e-3
+
+
+def test_a_teachers_file_holds_float16_kernels_and_float32_statistics(saved_teacher: Path) -> None:
+    with safe_open(saved_teacher, framework="pt") as file:
+        kinds = {(file.get_tensor(k).ndim == 4, file.get_tensor(k).dtype) for k in file.keys()}  # noqa: SIM118
+    assert (True, torch.float16) in kinds
+    assert (True, torch.float32) not in kinds
+    assert (False, torch.float16) not in kinds
+
+
+def test_a_second_round_trip_changes_nothing(saved_teacher: Path, tmp_path: Path) -> None:
+    once = weights.load_teacher(saved_teacher)
+    weights.save_teacher(once.net, tmp_path / "again.safetensors", once.info)
+    again = weights.load_teacher(tmp_path / "again.safetensors").net.state_dict()
+    assert all(torch.equal(value, again[name]) for name, value in once.net.state_dict().items())
+
+
+def test_a_weight_too_large_for_float16_is_not_saved(tmp_path: Path) -> None:
+    net = Teacher(TEACHER)
+    net.alpha.weight.data[0, 0, 0, 0] = 1e6
+    with pytest.raises(InputError, match=r"alpha\.weight: 1 of"):
+        weights.save_teacher(net, tmp_path / "t.safetensors", CARD)
+    assert not list(tmp_path.iterdir())
+
+
+def test_students_and_teachers_are_told_apart(saved: Path, saved_teacher: Path) -> None:
+    assert weights.file_format(saved) == weights.FORMAT
+    assert weights.file_format(saved_teacher) == weights.TEACHER_FORMAT
+    with pytest.raises(InputError, match=r"s\.safetensors: format 'edgemat-student'.*'edgemat-teacher'.*train teacher"):
+        weights.load_teacher(saved)
+    with pytest.raises(InputError, match=r"t\.safetensors: format 'edgemat-teacher'.*expected 'edgemat-student'"):
+        weights.load(saved_teacher)
+
+
+def test_the_format_of_other_files(tmp_path: Path) -> None:
+    save_file({"a": torch.zeros(1)}, tmp_path / "x.safetensors")
+    assert weights.file_format(tmp_path / "x.safetensors") == ""
+    with pytest.raises(InputError, match="no such file"):
+        weights.file_format(tmp_path / "none.safetensors")
+    torch.save({"a": torch.zeros(1)}, tmp_path / "x.pt")
+    with pytest.raises(InputError, match="pickle"):
+        weights.file_format(tmp_path / "x.pt")
+
+
+def test_every_wrong_tensor_of_a_teacher_is_listed(saved_teacher: Path) -> None:
+    def change(_: dict[str, str], state: dict[str, torch.Tensor]) -> None:
+        del state["alpha.bias"]
+        state["alpha.weight"] = torch.zeros(1, 1, 3, 3).half()
+
+    rewrite(saved_teacher, change)
+    with pytest.raises(InputError, match=r"(?s)2 tensors.*alpha\.weight: found.*alpha\.bias: missing"):
+        weights.load_teacher(saved_teacher)
+
+
+def test_a_bad_teachers_configuration_is_refused(saved_teacher: Path) -> None:
+    rewrite(saved_teacher, lambda metadata, _: metadata.update(config='{"normalization": {}, "likelihood": "cauchy"}'))
+    with pytest.raises(InputError, match=r"is not that of edgemat-teacher \(likelihood 'cauchy'"):
+        weights.load_teacher(saved_teacher)
+
+
+@pytest.mark.parametrize("kind", ["student", "teacher"])
+def test_a_full_disk_leaves_the_earlier_weights_intact(kind: str, saved: Path, saved_teacher: Path) -> None:
+    path = saved if kind == "student" else saved_teacher
+    before = path.read_bytes()
+    write: Callable[[], None] = (
+        (lambda: weights.save(Student(CONFIG), path, CARD))
+        if kind == "student"
+        else (lambda: weights.save_teacher(Teacher(TEACHER), path, CARD))
+    )
+    with a_full_disk(1000), pytest.raises(OutputError, match=r"safetensors: cannot be written"):
+        write()
+    assert path.read_bytes() == before
+    assert sorted(p.name for p in path.parent.iterdir()) == ["s.safetensors", "t.safetensors"]
+
+
+def test_shipped_teachers_path() -> None:
+    assert weights.shipped_teacher().name == "teacher.safetensors"

@@ -20,7 +20,7 @@ from edgemat.train.annotate import annotate, expect_teacher
 from edgemat.train.batches import Batch, batches
 from edgemat.train.stages import StudentStage
 
-from .tiny import IMAGES, square, student_recipe, teacher, teacher_file
+from .tiny import IMAGES, square, student_recipe, teacher_file
 
 COUNT = 20
 
@@ -137,9 +137,10 @@ def test_an_interrupted_annotation_is_refused_until_it_is_finished(
         return predict_teacher(net, images)
 
     out = tmp_path / "out"
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(module, "predict_teacher", interrupted)
+    monkeypatch.setattr(module, "predict_teacher", interrupted)
+    with pytest.raises(KeyboardInterrupt):
         annotate(shards, net, out, 32, per_shard=8)
+    monkeypatch.undo()
     assert sorted(p.name for p in out.iterdir()) == ["000000.tar", "000001.tar", ANNOTATED]
     with pytest.raises(InputError, match=r"not complete, says its annotation\.json; .*edgemat data annotate"):
         open_examples(out)
@@ -169,7 +170,7 @@ def test_another_sets_annotation_is_not_continued(shards: Path, net: Path, tmp_p
 
 def test_shards_that_are_no_annotation_are_left_alone(shards: Path, net: Path) -> None:
     before = sha256(shards)
-    with pytest.raises(InputError, match="holds shards but no annotation.json"):
+    with pytest.raises(InputError, match=r"holds shards but no annotation\.json"):
         annotate(shards, net, shards, 32)
     assert sha256(shards) == before
 
