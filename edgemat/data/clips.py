@@ -110,7 +110,9 @@ def holdout_clips(
         yield clip(compositor, face, 0, count, frames), still(compositor, face, 0, count, frames)
 
 
-def _frames(compositor: Compositor, face: int, index: int, count: int, moments: Sequence[float]) -> Iterator[Sample]:
+def _frames(
+    compositor: Compositor, face: int, index: int, count: int, moments: npt.NDArray[np.float64]
+) -> Iterator[Sample]:
     size, key = compositor.size, (compositor.seed, face, index)
     rng = generator(*key, 0)
     source = compositor.sources[face]
