@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from edgemat.errors import InputError
-from edgemat.files import atomic_path
+from edgemat.model.tensorfile import write_tensors
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -120,18 +120,13 @@ def save_teacher(net: Teacher, path: str | Path, card: Mapping[str, object]) -> 
 def _save(
     state: Mapping[str, Tensor], config: dict[str, Any], kind: str, path: str | Path, card: Mapping[str, object]
 ) -> None:
-    from safetensors.torch import save as serialized
-
     missing = [key for key in CARD_KEYS if not card.get(key)]
     if missing:
         raise InputError(f"{path}: the card lacks {', '.join(missing)}; expected at least {', '.join(CARD_KEYS)}")
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     _refuse(path, _not_finite(state), "weights that are NaN or infinite", "train again from the last good checkpoint")
     metadata = {key: value if isinstance(value, str) else json.dumps(value) for key, value in card.items()}
     metadata |= {"format": kind, "schema_version": str(SCHEMA_VERSION), "config": json.dumps(config)}
-    with atomic_path(path) as temporary:
-        content = serialized(dict(state), metadata)
-        temporary.write_bytes(content)  # a full disk is an OSError here, which safetensors' own writing is not
+    write_tensors(state, path, metadata)
 
 
 def load(path: str | Path) -> LoadedStudent:

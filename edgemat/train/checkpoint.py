@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgemat.errors import InputError
-from edgemat.files import atomic_path
+from edgemat.model.tensorfile import write_tensors
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -62,17 +62,13 @@ def save(checkpoint: Checkpoint, path: Path) -> None:
     Raises:
         OutputError: The file cannot be written (no space, no permission).
     """
-    from safetensors.torch import save as serialized
-
     metadata = {
         "format": FORMAT,
         "schema_version": str(SCHEMA_VERSION),
         "step": str(checkpoint.step),
         "config": json.dumps(checkpoint.config, sort_keys=True),
     }
-    with atomic_path(path) as temporary:
-        content = serialized({k: v.contiguous() for k, v in checkpoint.tensors.items()}, metadata)
-        temporary.write_bytes(content)  # a full disk is an OSError here, which safetensors' own writing is not
+    write_tensors(checkpoint.tensors, path, metadata)
 
 
 def load(path: Path) -> Checkpoint:
