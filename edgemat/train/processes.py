@@ -105,6 +105,5 @@ def blame_the_right_one(engine: Accelerator) -> Iterator[None]:
         if engine.num_processes == 1 or not lost:
             raise
         raise EdgematError(
-            f"process {engine.process_index} lost the others ({str(error).splitlines()[0]}); "
-            "the message of the one that ended first says why"
+            f"process {engine.process_index} lost another one; the message of the one that ended first says why"
         ) from error

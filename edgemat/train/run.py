@@ -111,7 +111,10 @@ def validation_of(recipe: Recipe, own: Path | None = None, cache_dir: Path | Non
     """
     if own is not None:
         return _samples(own, recipe.size)
-    faces, occluders = load_faces("val", cache_dir), load_occluders("val", cache_dir)
+    try:
+        faces, occluders = load_faces("val", cache_dir), load_occluders("val", cache_dir)
+    except InputError as error:
+        raise InputError(f"{error}. Or validate on a set of your own: --validation PATH") from error
     return holdout(faces, occluders, recipe.validation_per_face, size=recipe.size)
 
 
