@@ -83,10 +83,11 @@ def ablate(
         InputError: An arm is unknown or missing, the recipe asks no teacher, or a run cannot be made.
     """
     unknown = [arm for arm in arms if arm not in ARMS]
-    if unknown or UNWEIGHTED not in arms:
+    if unknown or UNWEIGHTED not in arms or len(set(arms)) < 2:
         raise InputError(f"--arms {', '.join(arms)}: expected {UNWEIGHTED} and others of {', '.join(ARMS)}")
     if recipe.teacher_share == 0:
         raise InputError("teacher_share = 0: every arm would learn from ground truth alone; take recipe ablation")
+    net = weights.load_teacher(teacher).net  # before hours of training, not after
     for seed in range(seeds):  # seed by seed, so that an unfinished experiment is balanced
         for arm in arms:
             if not _trained(
@@ -98,7 +99,7 @@ def ablate(
         arm: [predict(weights.load(_weights(out, _name(arm, seed))).net, images) for seed in range(seeds)]
         for arm in arms
     }
-    uncertainty = predict_teacher(weights.load_teacher(teacher).net, images)[1]
+    uncertainty = predict_teacher(net, images)[1]
     also = [(arm, TRUTH) for arm in arms if arm != TRUTH] if TRUTH in arms else []
     return compare_arms(predictions, samples, uncertainty, UNWEIGHTED, also, min_seeds=min(seeds, MIN_SEEDS))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -64,10 +64,13 @@ def _set_of(data: Path) -> str:
     if rendered is None:
         return f"own set {annotated.get('set', data.resolve().name)}"
     how, sources = rendered.get("arguments", {}), rendered.get("sources", {})
-    told = {name: how.get(name) for name in ("count", "split", "seed", "mild")} | {
-        "sources_sha256": sources.get("sha256")
-    }
-    return f"{_COMPOSITES}; rendered with {', '.join(f'{name} = {value}' for name, value in told.items())}"
+    told = [f"{name} = {how.get(name)}" for name in ("count", "split", "seed", "mild")]
+    return f"{_COMPOSITES}; rendered with {', '.join(told)}, sources sha256 {sources.get('sha256')}"
+
+
+def _made_by(init: Path, info: Mapping[str, str]) -> str:
+    """Say which weights a run began with."""
+    return f"sha256 {sha256(init)}, made by: {info.get('command', 'unknown')}"
 
 
 class _Examples:
@@ -162,7 +165,7 @@ def train_teacher(
     """
     facts = card(recipe, command, data)
     if init is not None:
-        facts["begun_from"] = f"sha256 {sha256(init)}"
+        facts["begun_from"] = _made_by(init, weights.load_teacher(init).info)
     return train(
         TeacherStage(recipe),
         source_of(recipe, data, cache_dir),
@@ -212,8 +215,7 @@ def train_student(
         raise no_teacher(recipe)  # before the validation set, which takes its time
     facts = card(recipe, command, data)
     if init is not None:
-        earlier = weights.load(init).info.get("command", "unknown")
-        facts["begun_from"] = f"sha256 {sha256(init)}, made by: {earlier}"
+        facts["begun_from"] = _made_by(init, weights.load(init).info)
     net = None
     if teacher is not None:
         net = weights.load_teacher(teacher).net

@@ -8,6 +8,7 @@ import pytest
 
 from edgemat.errors import InputError
 from edgemat.model.student import StudentConfig
+from edgemat.model.teacher import TeacherConfig
 from edgemat.train import recipes
 
 
@@ -35,3 +36,24 @@ def test_an_unknown_name_lists_the_known() -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"none\.toml: cannot be read as TOML"):
         recipes.student(str(tmp_path / "none.toml"))
+
+
+def test_the_distillation_and_the_ablation_ask_a_teacher_and_train_the_shipped_student() -> None:
+    distil, ablation = recipes.student("distil"), recipes.student("ablation")
+    assert distil.needs_teacher
+    assert (distil.weighting, ablation.weighting) == ("up", "none")  # an arm sets its own
+    assert ablation.teacher_share == distil.teacher_share == 0.5
+    assert ablation.strength == distil.strength
+    assert distil.student == ablation.student == recipes.student("plain").student
+    assert not recipes.student("plain").needs_teacher
+
+
+def test_the_shipped_teacher_is_the_default_one() -> None:
+    assert recipes.teacher("teacher").teacher == TeacherConfig()
+
+
+def test_a_students_recipe_is_no_teachers() -> None:
+    with pytest.raises(InputError, match=r"teacher_share.*known fields: .*sure_after"):
+        recipes.teacher("distil")
+    with pytest.raises(InputError, match=r"known fields: .*keep_init"):
+        recipes.student("teacher")
