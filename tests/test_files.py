@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from edgemat.errors import OutputError
-from edgemat.files import atomic_path, sha256, write_json
+from edgemat.files import atomic_path, remove_leftovers, sha256, write_json
 
 from .full_disk import a_full_disk
 
@@ -84,3 +84,17 @@ def test_the_hash_of_a_folder_sees_names_and_contents(tmp_path: Path) -> None:
         write(tmp_path / str(number) / name, text)
         hashes.add(sha256(tmp_path / str(number)))
     assert len(hashes) == 3
+
+
+def test_what_killed_writers_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    goal = tmp_path / "run [1].tar"  # brackets mean something to a pattern
+    kept = [goal, tmp_path / ".run 1.tar.abc.part", tmp_path / ".other.abc.part", tmp_path / ".run [1].tar"]
+    write(goal, "whole")
+    for path in kept[1:]:
+        path.mkdir()
+    for name in ("abc", "xyz"):
+        write(tmp_path / f".run [1].tar.{name}.part" / "run [1].tar", "half")
+    remove_leftovers(goal)
+    assert sorted(tmp_path.iterdir()) == sorted(kept)
+    assert goal.read_text() == "whole"
+    remove_leftovers(tmp_path / "none" / "such")  # nothing there is nothing to remove
