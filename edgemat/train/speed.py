@@ -1,4 +1,4 @@
-"""How fast examples arrive and how fast steps are taken, each alone: what is the bottleneck?"""
+"""Measure how fast examples arrive and how fast steps are taken, each alone, to find the bottleneck."""
 
 from __future__ import annotations
 
