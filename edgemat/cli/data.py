@@ -113,7 +113,8 @@ def render(out: Path, count: int, split: str, mild: float, seed: int, size: int,
 @click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder of the shards to write."
 )
-def annotate(where: Path, teacher: Path | None, size: int, out: Path) -> None:
+@click.option("--workers", type=click.IntRange(min=1), default=2, show_default=True, help="Processes.")
+def annotate(where: Path, teacher: Path | None, size: int, out: Path, workers: int) -> None:
     """Copy a training set with a teacher's alpha and doubt of every image, for many students to learn from.
 
     An interrupted annotation goes on with the same command.
@@ -131,7 +132,7 @@ def annotate(where: Path, teacher: Path | None, size: int, out: Path) -> None:
             console.note(f"{done}/{total}")
 
     asked = teacher or shipped_teacher()
-    count = write(where, asked, out, size, tell)
+    count = write(where, asked, out, size, tell, workers=workers)
     console.note(
         f"{out}: {count} examples, complete; next: edgemat train student --recipe distil --teacher {asked} "
         f"--data {out} --out runs/distil"

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import functools
+import multiprocessing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from edgemat.data.fitting import fit
 from edgemat.data.folder import MatteFolder
@@ -28,6 +33,7 @@ def annotate(
     size: int = 256,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
     per_shard: int = 1000,
+    workers: int = 1,
 ) -> int:
     """Copy a set into shards with a teacher's alpha (8 bits) and expected absolute error (16 bits) of every image.
 
@@ -41,6 +47,7 @@ def annotate(
         size: Height and width to which examples of another size are brought, pixels.
         on_progress: Called with the number done and the number in all.
         per_shard: Examples in each shard but the last.
+        workers: Processes, each of which makes whole shards.
 
     Returns:
         The number of examples.
@@ -64,13 +71,53 @@ def annotate(
         "per_shard": per_shard,
     }
     _begin(out, record, teacher)
-    for number, first in enumerate(range(0, total, per_shard)):
-        path, last = out / shard_name(number), min(first + per_shard, total)
-        remove_leftovers(path)
-        if not path.is_file():
-            write_shard(_word(items, net, range(first, last), size, lambda done: on_progress(done, total)), path)
+    shards = [
+        _Shard(data, teacher, out / shard_name(number), range(first, min(first + per_shard, total)), size)
+        for number, first in enumerate(range(0, total, per_shard))
+    ]
+    for shard in shards:
+        remove_leftovers(shard.path)
+    todo = [shard for shard in shards if not shard.path.is_file()]
+    done = total - sum(len(shard.numbers) for shard in todo)
+    for count in _written(todo, workers):
+        done += count
+        on_progress(done, total)
     write_json(out / ANNOTATED, {**record, "complete": True})
     return total
+
+
+@dataclass(frozen=True)
+class _Shard:
+    """What one process needs to write one shard."""
+
+    data: Path
+    teacher: Path
+    path: Path
+    numbers: range
+    size: int
+
+    def write(self) -> int:
+        items, net = _opened(self.data, self.teacher)
+        return write_shard(_word(items, net, self.numbers, self.size), self.path)
+
+
+@functools.lru_cache(maxsize=1)
+def _opened(data: Path, teacher: Path) -> tuple[Shards | MatteFolder, Teacher]:
+    return open_examples(data), weights.load_teacher(teacher).net
+
+
+def _written(todo: Sequence[_Shard], workers: int) -> Iterator[int]:
+    """Write shards and yield how many examples each holds."""
+    if workers == 1 or len(todo) < 2:
+        yield from (shard.write() for shard in todo)
+        return
+    context = multiprocessing.get_context("spawn")  # a fork of a process that has run torch may hang
+    with ProcessPoolExecutor(min(workers, len(todo)), context, torch.set_num_threads, (1,)) as pool:
+        try:
+            yield from (made.result() for made in as_completed([pool.submit(shard.write) for shard in todo]))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def _begin(out: Path, record: Mapping[str, object], teacher: Path) -> None:
@@ -88,7 +135,7 @@ def _begin(out: Path, record: Mapping[str, object], teacher: Path) -> None:
 
 
 def _word(
-    items: Shards | MatteFolder, net: Teacher, numbers: range, size: int, on_progress: Callable[[int], None]
+    items: Shards | MatteFolder, net: Teacher, numbers: range, size: int
 ) -> Iterator[tuple[str, Example, Mapping[str, object]]]:
     """Yield one shard's keys, examples with the teacher's word, and metadata."""
     for first in range(numbers.start, numbers.stop, _BATCH):
@@ -97,7 +144,6 @@ def _word(
         alphas, doubts = predict_teacher(net, np.stack([e.image for e in examples]))
         for i, example, alpha, doubt in zip(part, examples, alphas, doubts, strict=True):
             yield _key(items, i), Example(example.image, example.alpha, alpha, doubt), _metadata(items, i)
-        on_progress(part.stop)
 
 
 def _key(items: Shards | MatteFolder, index: int) -> str:

@@ -64,6 +64,16 @@ def test_shards_get_the_teachers_word_and_keep_what_they_had(shards: Path, net: 
     assert [done for done, _ in told] == sorted({done for done, _ in told})
 
 
+def test_two_processes_write_the_same_word(shards: Path, net: Path, tmp_path: Path) -> None:
+    for workers in (1, 2):
+        assert annotate(shards, net, tmp_path / str(workers), 32, per_shard=8, workers=workers) == COUNT
+    for one, two in zip(Shards(tmp_path / "1"), Shards(tmp_path / "2"), strict=True):
+        np.testing.assert_array_equal(one.image, two.image)
+        assert one.teacher is not None
+        assert two.teacher is not None
+        np.testing.assert_allclose(one.teacher, two.teacher, atol=1.01 / 255)  # sums may run in another order
+
+
 def teacher_as_written(path: Path) -> module.Teacher:
     """Return the teacher with the float16 kernels of its file."""
     return module.weights.load_teacher(path).net
