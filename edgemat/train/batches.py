@@ -77,7 +77,7 @@ def batches(source: Source, recipe: Recipe, start: int, rank: int = 0, processes
     firsts = (i * recipe.batch + rank * part for i in range(start, recipe.steps))
     loader = torch.utils.data.DataLoader(
         _Tensors(source),
-        batch_sampler=(range(first, first + part) for first in firsts),  # type: ignore[arg-type]  # any iterable will do
+        batch_sampler=(list(range(first, first + part)) for first in firsts),
         collate_fn=_collate,
         num_workers=recipe.workers,
         prefetch_factor=4 if recipe.workers else None,

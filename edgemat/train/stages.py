@@ -30,12 +30,14 @@ class Stage(Protocol):
     """What the loop asks of a stage.
 
     Attributes:
-        recipe: What to train and how.
         weights_name: File name of the result.
         constants: Numbers that the stage measured before the first step, for the card.
     """
 
-    recipe: Recipe
+    @property
+    def recipe(self) -> Recipe:
+        """What to train and how."""
+
     weights_name: str
     constants: Mapping[str, float]
 
