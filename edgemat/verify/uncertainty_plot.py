@@ -64,8 +64,10 @@ def _draw_reliability(axes: Axes, report: Report) -> None:
     axes.plot(predicted, actual, "o-", color=_BLUE, label=f"equal-count bins, ECE {bins.ece:.2g}")
     axes.set(xscale="log", yscale="log", xlim=(low, high), ylim=(low, high), title="Reliability")
     axes.set(xlabel="expected |error| (uncertainty)", ylabel="actual mean |error|")
-    shares = ", ".join(f"{share:.0%} in the {level:.0%}" for level, share in report.pooled.coverage.items())
-    axes.legend(title=f"pixels: {shares} interval", title_fontsize=9)
+    shares = "\n".join(
+        f"{share:.0%} of pixels in the {level:.0%} interval" for level, share in report.pooled.coverage.items()
+    )
+    axes.legend(title=shares, title_fontsize=8, fontsize=8, loc="upper left")
 
 
 def _draw_histogram(axes: Axes, report: Report) -> None:
