@@ -22,7 +22,18 @@ LAYERS = [
     ("quantize", "edgemat.export"),
 ]
 SOURCES = ["edgemat", "edgemat/model", "edgemat/data", "edgemat/train", "edgemat/verify", "export", "quantize"]
-BACKENDS = ["accelerate", "ai_edge_litert", "coremltools", "matplotlib", "onnx", "onnxruntime", "onnxscript", "onnxsim", "rich"]
+BACKENDS = [
+    "accelerate",
+    "ai_edge_litert",
+    "coremltools",
+    "matplotlib",
+    "onnx",
+    "onnxruntime",
+    "onnxscript",
+    "onnxsim",
+    "rich",
+    "tensorboard",
+]
 
 
 def ruff(path: str, code: str) -> str:
@@ -49,10 +60,12 @@ def test_nothing_imports_the_command_line_or_pickle(folder: str) -> None:
 
 
 @pytest.mark.parametrize("folder", [*SOURCES, "edgemat/cli"])
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_a_backend_at_module_level_is_refused(folder: str, backend: str) -> None:
-    assert f"TID253 `{backend}` is banned" in ruff(f"{folder}/planted.py", f"import {backend}\n")
-    inside = f'"""Doc."""\n\n\ndef f() -> None:\n    """Use it."""\n    import {backend}\n\n    print({backend})\n'
+def test_a_backend_at_module_level_is_refused(folder: str) -> None:
+    lines = [f"import {backend}\n" for backend in BACKENDS]
+    found = ruff(f"{folder}/planted.py", "".join(lines))
+    for backend in BACKENDS:
+        assert f"TID253 `{backend}` is banned" in found
+    inside = "def f() -> None:\n" + "".join(f"    {line}" for line in lines)
     assert "TID253" not in ruff(f"{folder}/planted.py", inside)
 
 
