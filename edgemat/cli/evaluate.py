@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @click.option("--weights", type=click.Path(path_type=Path), help="A student's or a teacher's file; ours by default.")
 @click.option("--split", type=click.Choice(["test", "val"]), default="test", show_default=True, help="Whose faces.")
 @click.option("--per-face", type=click.IntRange(min=1), default=8, show_default=True, help="Composites a face.")
-@click.option("--folder", type=click.Path(path_type=Path), help="Your own image/ and alpha/, in place of the hold-out.")
+@click.option("--folder", type=click.Path(path_type=Path), help="A set of your own, in place of the hold-out.")
 @click.option("--strata", is_flag=True, help="Also by occluder, face size and skin tone, and where the error lies.")
 @click.option("--clips", is_flag=True, help="Also flicker (dtSSD), on one synthetic clip a face.")
 @click.option(
@@ -43,7 +43,8 @@ def evaluate(
     The hold-out is fixed: the split's faces, a number of composites each with the split's own occluders, a fixed seed.
     Beside the network stands the face-mesh hull, which knows no occluder. Needs: edgemat data fetch.
 
-    A folder of your own holds image/ and alpha/, paired by name (8-bit RGB; grey, 8 or 16 bits), and has no baseline.
+    A set of your own is a folder with image/ and alpha/, paired by name (8-bit RGB; grey, 8 or 16 bits), or WebDataset
+    shards; it has no baseline.
     """
     from edgemat.files import write_json
     from edgemat.verify import holdout, pictures

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -11,11 +10,10 @@ import numpy as np
 from edgemat import __version__
 from edgemat.data.compositor import holdout
 from edgemat.data.faces import load_faces
-from edgemat.data.fitting import fit
 from edgemat.data.occluders import load_occluders
 from edgemat.data.records import ANNOTATED, RENDERED, read_record
 from edgemat.data.render import Composites
-from edgemat.data.shards import Shards, open_examples, shuffled
+from edgemat.data.shards import open_examples, shuffled
 from edgemat.data.types import Example, Sample
 from edgemat.errors import InputError
 from edgemat.files import sha256
@@ -26,6 +24,7 @@ from edgemat.train.loop import train
 from edgemat.train.monitor import Progress
 from edgemat.train.recipe import Recipe, StudentRecipe, TeacherRecipe
 from edgemat.train.stages import StudentStage, TeacherStage, no_teacher
+from edgemat.verify.holdout import folder_samples
 
 _COMPOSITES = (
     "fake-avatars 1.1.0 faces (train split) with occluders of @lobehub/fluent-emoji-3d 1.1.0 (train split) "
@@ -113,25 +112,12 @@ def validation_of(recipe: Recipe, own: Path | None = None, cache_dir: Path | Non
         InputError: The set cannot be read, or the data is not fetched.
     """
     if own is not None:
-        return _samples(own, recipe.size)
+        return folder_samples(own, recipe.size)
     try:
         faces, occluders = load_faces("val", cache_dir), load_occluders("val", cache_dir)
     except InputError as error:
         raise InputError(f"{error}. Or validate on a set of your own: --validation PATH") from error
     return holdout(faces, occluders, recipe.validation_per_face, size=recipe.size)
-
-
-def _samples(path: Path, size: int) -> list[Sample]:
-    """Read a set as samples of one size, whose occluders, skin tones and mesh hulls are not known."""
-    items = open_examples(path)
-    names = [items.key(i) for i in range(len(items))] if isinstance(items, Shards) else items.names
-    unknown = np.zeros((size, size), np.float32)
-    samples = []
-    for index, name in enumerate(names):
-        item = items[index]
-        example = fit(item if isinstance(item, Example) else Example(*item), size)
-        samples.append(Sample(example.image, example.alpha, unknown, unknown, name, kinds=("unknown",), ita=math.nan))
-    return samples
 
 
 def train_teacher(

@@ -13,8 +13,8 @@ from edgemat.data.clips import FRAMES, holdout_clips
 from edgemat.data.compositor import holdout
 from edgemat.data.faces import load_faces
 from edgemat.data.fitting import fit
-from edgemat.data.folder import MatteFolder
 from edgemat.data.occluders import load_occluders
+from edgemat.data.shards import Shards, as_example, open_examples
 from edgemat.data.splits import Split
 from edgemat.data.types import Example, Sample
 from edgemat.verify.clips import Flicker
@@ -38,26 +38,26 @@ def samples(split: Split = "test", per_face: int = 8, cache_dir: Path | None = N
 
 
 def folder_samples(path: Path, size: int = 256) -> list[Sample]:
-    """Read a folder of images and mattes (`edgemat.data.folder.MatteFolder`) at the student's size.
+    """Read a set of one's own (`edgemat.data.shards.open_examples`) at the student's size.
 
     An image of another shape is scaled, keeping its proportions, until it covers the size, and cut in the middle, its
-    matte likewise. Occluders and skin tones of such a folder are not known, and it has no mesh hull.
+    matte likewise. Occluders and skin tones of such a set are not known, and it has no mesh hull.
 
     Args:
-        path: Holds ``image/`` and ``alpha/``, paired by name.
+        path: A folder that holds ``image/`` and ``alpha/``, paired by name, or WebDataset shards.
         size: Height and width of the samples, pixels.
 
     Raises:
-        InputError: The folder or one of its files cannot be used; all faults are listed.
+        InputError: The set or one of its files cannot be used; all faults are listed.
     """
-    pairs = MatteFolder(path)
-    return [_sample(name, *pair, size) for name, pair in zip(pairs.names, pairs, strict=True)]
+    items = open_examples(path)
+    names = [items.key(i) for i in range(len(items))] if isinstance(items, Shards) else items.names
+    return [_sample(name, fit(as_example(items[i]), size)) for i, name in enumerate(names)]
 
 
-def _sample(name: str, image: npt.NDArray[np.uint8], alpha: npt.NDArray[np.float32], size: int) -> Sample:
-    fitted = fit(Example(image, alpha), size)
-    unknown = np.zeros_like(fitted.alpha)
-    return Sample(fitted.image, fitted.alpha, unknown, unknown, face_id=name, kinds=("unknown",), ita=math.nan)
+def _sample(name: str, example: Example) -> Sample:
+    unknown = np.zeros_like(example.alpha)
+    return Sample(example.image, example.alpha, unknown, unknown, face_id=name, kinds=("unknown",), ita=math.nan)
 
 
 def clips(

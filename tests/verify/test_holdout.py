@@ -11,6 +11,9 @@ import numpy.typing as npt
 import pytest
 
 from edgemat.cli import main
+from edgemat.data.folder import MatteFolder
+from edgemat.data.shards import write_shards
+from edgemat.data.types import Example
 from edgemat.errors import InputError
 from edgemat.images import write_png
 from edgemat.verify import holdout
@@ -37,6 +40,15 @@ def test_a_folder_is_read_at_the_students_size(folder: Path) -> None:
     # Scaled to 256 rows and cut to the middle 256 of 358 columns: 128 rows by 179 columns of ones are left.
     assert ben.alpha.sum() == pytest.approx(128 * 179, rel=0.01)
     assert math.isnan(ben.ita)
+
+
+def test_shards_are_read_as_the_folder_is(folder: Path) -> None:
+    pairs = MatteFolder(folder)
+    write_shards(((name, Example(*pairs[i])) for i, name in enumerate(pairs.names)), folder / "shards")
+    for ours, theirs in zip(holdout.folder_samples(folder / "shards"), holdout.folder_samples(folder), strict=True):
+        assert ours.face_id == theirs.face_id
+        np.testing.assert_array_equal(ours.image, theirs.image)
+        np.testing.assert_allclose(ours.alpha, theirs.alpha, atol=1e-6)
 
 
 def test_the_command_scores_a_folder(folder: Path, weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
