@@ -308,6 +308,8 @@ def train(
                 run.save(out / CHECKPOINT)
             if last:
                 break
+    if monitor is not None:
+        monitor.close()
     if run.step < recipe.steps and not run.stopping.should_stop:
         return False
     if monitor is not None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -237,6 +239,19 @@ def test_the_best_weights_must_be_whole_where_there_are_any(
     rewrite(tmp_path / loop.CHECKPOINT, lambda _, tensors: tensors.pop("best.head.bias"))
     with pytest.raises(InputError, match=r"best\.head\.bias: found None"):
         train(stage, tmp_path)
+
+
+def test_the_logs_are_closed_at_the_end_and_on_a_signal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[loop.Monitor] = []
+    monkeypatch.setattr(loop.Monitor, "close", lambda self: closed.append(self))
+
+    def interrupted(index: int) -> Example:
+        os.kill(os.getpid(), signal.SIGINT)
+        return square(index)
+
+    assert not train(StudentStage(student_recipe()), tmp_path, interrupted)
+    assert train(StudentStage(student_recipe()), tmp_path)
+    assert len(closed) == 2
 
 
 def test_a_validation_sheet_shows_a_teachers_doubt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
