@@ -22,8 +22,8 @@ from edgemat.verify.ablation_report import (
     Difference,
     Mean,
 )
-from edgemat.verify.bootstrap import Interval
-from edgemat.verify.crossed import Values, resampled_means
+from edgemat.verify.bootstrap import Values, interval
+from edgemat.verify.crossed import resampled_means
 from edgemat.verify.evaluate import FRAME, UNKNOWN
 
 Alphas = npt.NDArray[np.float32]
@@ -99,9 +99,8 @@ def compare_arms(
 def failures(report: Ablation, arm: str = "weighted", reference: str = "unweighted") -> list[str]:
     """Say what is missing for the claim that weighting by uncertainty helps where it matters and costs nothing else.
 
-    The claim: MAD and Grad on the most uncertain pixels are lower with their intervals clear
-    of zero, and MAD over the whole frame is not higher (its interval is not entirely above zero), with at least
-    `MIN_SEEDS` seeds an arm.
+    The claim: MAD and Grad on the most uncertain pixels are lower with their intervals clear of zero, and MAD over the
+    whole frame is not higher (its interval is not entirely above zero), with at least `MIN_SEEDS` seeds an arm.
 
     Args:
         report: Holds the comparison of both arms.
@@ -227,7 +226,7 @@ def _means(arm: str, cell: _Cell, faces: int, values: Values, draws: Values) -> 
     group, region, members = cell
     seeds = values.mean(axis=1)
     for column, key in enumerate(ABLATION_METRICS):
-        value = _interval(float(seeds[:, column].mean()), draws[:, column])
+        value = interval(float(seeds[:, column].mean()), draws[:, column])
         each = tuple(map(float, seeds[:, column]))
         yield Mean(arm, group, region, key, len(members), faces, value, each)
 
@@ -240,11 +239,6 @@ def _differences(
     for column, key in enumerate(ABLATION_METRICS):
         base, base_draws = float(averages[reference][column]), draws[reference][:, column]
         gap, gap_draws = float(averages[arm][column]) - base, draws[arm][:, column] - base_draws
-        percent = _interval(100 * gap / base, 100 * gap_draws / base_draws) if base_draws.all() else None
-        difference = _interval(gap, gap_draws)
+        percent = interval(100 * gap / base, 100 * gap_draws / base_draws) if base_draws.all() else None
+        difference = interval(gap, gap_draws)
         yield Difference(arm, reference, group, region, key, len(members), faces, difference, percent)
-
-
-def _interval(value: float, draws: Values) -> Interval:
-    low, high = np.percentile(draws, (2.5, 97.5))
-    return Interval(value, float(low), float(high))

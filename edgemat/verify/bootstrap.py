@@ -42,6 +42,12 @@ class Interval:
         return {"value": self.value, "low": self.low, "high": self.high}
 
 
+def interval(value: float, draws: Values) -> Interval:
+    """Return an estimate with the 95 % percentile interval of its resamples, float64, (resamples,)."""
+    low, high = np.percentile(draws, _PERCENTILES)
+    return Interval(value, float(low), float(high))
+
+
 def mean_intervals(values: Values, clusters: Sequence[str] | None = None) -> list[Interval]:
     """Bootstrap the mean of each column; rows are drawn together, so columns stay paired.
 
@@ -75,5 +81,4 @@ def median_interval(values: Values) -> Interval:
         2 [2, 9]
     """
     draws = np.random.default_rng(SEED).integers(0, len(values), (RESAMPLES, len(values)))
-    low, high = np.percentile(np.median(values[draws], axis=1), _PERCENTILES)
-    return Interval(float(np.median(values)), float(low), float(high))
+    return interval(float(np.median(values)), np.median(values[draws], axis=1))

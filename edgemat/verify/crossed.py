@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import numpy.typing as npt
 
-from edgemat.verify.bootstrap import SEED
-
-Values = npt.NDArray[np.float64]
+from edgemat.verify.bootstrap import SEED, Values
 
 RESAMPLES = 10_000
 

@@ -14,10 +14,11 @@ from edgemat.data.types import Sample
 from edgemat.errors import InputError
 from edgemat.metrics import UNKNOWN_RADIUS, unknown_region
 from edgemat.verify.bootstrap import RESAMPLES, SEED, Interval, mean_intervals
+from edgemat.verify.evaluate import FRAME, UNKNOWN
 from edgemat.verify.uncertainty import Reliability, Sparsification, skill, spearman
 
 SCHEMA_VERSION = 1
-ALL, FRAME, UNKNOWN = "all", "frame", "unknown"
+ALL = "all"
 LOWEST_SPEARMAN = 0.5
 """Pooled over all pixels; a teacher below it fails."""
 HIGHEST_AUSE_RATIO = 0.5
