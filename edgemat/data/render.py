@@ -23,7 +23,7 @@ import numpy as np
 from edgemat import __version__
 from edgemat.data.augment import Augmentation
 from edgemat.data.compositor import Compositor
-from edgemat.data.records import RENDERED
+from edgemat.data.records import RENDERED, read_record
 from edgemat.data.shards import shard_name, write_shard
 from edgemat.data.splits import SPLITS, Split
 from edgemat.data.types import Example, Face, Occluder, Sample
@@ -187,12 +187,9 @@ def _fingerprint(faces: Sequence[Face], occluders: Sequence[Occluder]) -> str:
 
 def _begin(out: Path, record: dict[str, object]) -> None:
     """Check that the folder is new or holds this rendering, and clear what a killed one left half written."""
-    if (out / RENDERED).exists():
-        try:
-            earlier: dict[str, Any] = json.loads((out / RENDERED).read_text(encoding="utf-8"))
-            differing = list(_differences(earlier, json.loads(json.dumps(record))))
-        except (OSError, ValueError, AttributeError) as error:
-            raise InputError(f"{out / RENDERED}: cannot be read ({error}); choose another --out") from error
+    earlier = read_record(out / shard_name(0), RENDERED)
+    if earlier is not None:
+        differing = list(_differences(earlier, json.loads(json.dumps(record))))
         if differing:
             raise InputError(f"{out}: holds another rendering ({'; '.join(differing)}). Choose another --out")
     elif any(out.glob("*.tar")):
@@ -209,7 +206,7 @@ def _differences(earlier: dict[str, Any], now: dict[str, Any], name: str = "") -
     for key, value in now.items():
         found = earlier.get(key)
         if isinstance(value, dict):
-            yield from _differences(found or {}, value, f"{key}.")
+            yield from _differences(found if isinstance(found, dict) else {}, value, f"{key}.")
         elif found != value:
             yield f"{name}{key} is {found} there, {value} here"
 

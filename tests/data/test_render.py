@@ -115,7 +115,7 @@ def test_foreign_shards_and_a_damaged_record_are_refused(sources: Sources, tmp_p
     with pytest.raises(InputError, match=r"holds shards but no render\.json"):
         render(WHAT, *sources, tmp_path)
     (tmp_path / "render.json").write_text("[]", encoding="utf-8")
-    with pytest.raises(InputError, match=r"render\.json: cannot be read"):
+    with pytest.raises(InputError, match=r"render\.json: found list, expected an object"):
         render(WHAT, *sources, tmp_path)
     with pytest.raises(InputError, match="no face was given"):
         render(WHAT, [], [], tmp_path)
