@@ -1,4 +1,4 @@
-"""``edgemat data``: bring the training data into the cache, and look at the composites made of it."""
+"""``edgemat data``: bring the training data into the cache, look at composites of it, and write sets of them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def data() -> None:
-    """Fetch the training data, and look at samples made of it."""
+    """Fetch the training data, look at samples made of it, and write training sets."""
 
 
 @data.command()

@@ -24,9 +24,9 @@ _ROLE_OF = {
     "json": "metadata",
 }
 ROLES = ("image", "matte", "teacher", "uncertainty", "metadata")
+"""What the files of a sample are, in the order that an index has them."""
 _CODE = frozenset({"pickle", "pkl", "pth", "pt", "pyd"})
 _BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}|\{([^{}]*,[^{}]*)\}")
-"""What the files of a sample are, in the order that an index has them."""
 
 
 @dataclass(frozen=True)

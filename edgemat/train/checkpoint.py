@@ -27,7 +27,8 @@ class Checkpoint:
     Attributes:
         step: Optimiser steps done.
         config: The run's configuration as plain JSON values; a resumed run must have the same.
-        tensors: Everything else, by name: ``model.*``, ``ema.*``, ``optimizer.*``.
+        tensors: Everything else, by name: ``model.*``, ``ema.*``, ``optimizer.*``, ``stopping.*``, and ``best.*`` where
+            a run may end early.
     """
 
     step: int

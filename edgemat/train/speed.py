@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from edgemat.train import processes
 from edgemat.train.batches import Batch, Source, batches
 from edgemat.train.loop import Run
 from edgemat.train.recipe import Recipe
@@ -53,9 +54,7 @@ def measure(stage: Stage, source: Source, rounds: int = 5, seconds: float = 4.0)
         rounds: Turns of each.
         seconds: Least time of a turn.
     """
-    from accelerate import Accelerator
-
-    run = Run(stage, None, Accelerator())
+    run = Run(stage, None, processes.start())
     endless = replace(stage.recipe, steps=sys.maxsize // stage.recipe.batch)  # a fast loader may outrun a short recipe
     loader, steps = [], []
     ready = _first(source, stage.recipe)
