@@ -65,15 +65,17 @@ def laplacian_pyramid(x: Tensor, levels: int = 5) -> list[Tensor]:
     return bands
 
 
-def laplacian(prediction: Tensor, truth: Tensor, levels: int = 5) -> Tensor:
-    """Return the Laplacian-pyramid L1 loss, ``sum_l 2**l * mean|L_l(p) - L_l(t)| / levels``.
+def laplacian(prediction: Tensor, truth: Tensor, levels: int = 5, weight: Tensor | None = None) -> Tensor:
+    """Return the Laplacian-pyramid L1 loss, ``sum_l 2**l * mean(w_l * |L_l(p) - L_l(t)|) / levels``.
 
-    The weights are those that Robust Video Matting and many after it use.
+    The weights of the levels are those that Robust Video Matting and many after it use; the weight of a coarse pixel is
+    the mean over the pixels that it stands for.
 
     Args:
         prediction: Alpha, float32, (N, 1, H, W).
         truth: Alpha, float32, the same shape.
         levels: Band-pass levels.
+        weight: Of each pixel, at least 0, the same shape; it gets no gradient. 1 everywhere if None.
 
     Returns:
         A scalar, at least 0.
@@ -84,8 +86,27 @@ def laplacian(prediction: Tensor, truth: Tensor, levels: int = 5) -> Tensor:
         0.0
     """
     # The pyramid is linear, so the difference needs only one.
-    bands = laplacian_pyramid(prediction - truth, levels)
-    return torch.stack([2.0**level * band.abs().mean() for level, band in enumerate(bands)]).sum() / levels
+    bands = [band.abs() for band in laplacian_pyramid(prediction - truth, levels)]
+    if weight is not None:
+        weight = weight.detach()
+        for level, band in enumerate(bands):
+            bands[level] = weight * band
+            weight = functional.avg_pool2d(weight, 2)
+    return torch.stack([2.0**level * band.mean() for level, band in enumerate(bands)]).sum() / levels
+
+
+def matting(alpha: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Return L1 plus Laplacian loss, each pixel weighted.
+
+    Args:
+        alpha: Prediction, float32, (N, 1, H, W); `leaky_clamp` lets pixels beyond [0, 1] learn.
+        target: What it should be, float32, the same shape, in [0, 1].
+        weight: At least 0, the same shape; it gets no gradient. 1 everywhere if None.
+
+    Returns:
+        A scalar, at least 0.
+    """
+    return weighted_l1(alpha, target, weight) + laplacian(alpha, target, weight=weight)
 
 
 def plain(logits: Tensor, truth: Tensor) -> Tensor:
@@ -98,8 +119,7 @@ def plain(logits: Tensor, truth: Tensor) -> Tensor:
     Returns:
         A scalar, at least 0.
     """
-    alpha = leaky_clamp(logits)
-    return (alpha - truth).abs().mean() + laplacian(alpha, truth)
+    return matting(leaky_clamp(logits), truth)
 
 
 def laplace_nll(error: Tensor, log_scale: Tensor, beta: float = 0.0) -> Tensor:

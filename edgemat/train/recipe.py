@@ -155,7 +155,7 @@ class StudentRecipe(Recipe):
 
     Attributes:
         student: The network.
-        teacher_share: Share of the L1 term whose target is the teacher's alpha; 0 needs no teacher.
+        teacher_share: Share of the loss whose target is the teacher's alpha; 0 needs no teacher.
         weighting: What the teacher's uncertainty does to the pixels' weights (`edgemat.train.weighting`).
         strength: How many times more than a sure pixel the least sure one counts in the ground-truth term, less one.
         keep_init: Share of the weights given to begin with in the result, which interpolates between them and the

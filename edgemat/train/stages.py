@@ -182,18 +182,16 @@ class StudentStage:
         return replace(batch, teacher=alpha.float(), uncertainty=self.teacher.uncertainty(log_scale))
 
     def losses(self, outputs: Tensor | tuple[Tensor, Tensor], batch: Batch, step: int) -> dict[str, Tensor]:
-        """Return L1 to the truth, L1 to the teacher's alpha if the recipe has one, and the truth's Laplacian."""
+        """Return the loss against the truth and, where the recipe has a teacher, against its alpha, each weighted."""
         assert isinstance(outputs, Tensor)
         if self.weighting is None:
             return {TOTAL: losses.plain(outputs, batch.alpha)}
         assert batch.teacher is not None
         assert batch.uncertainty is not None
         alpha, share = losses.leaky_clamp(outputs), self.recipe.teacher_share
-        truth = losses.weighted_l1(alpha, batch.alpha, self.weighting.truth(batch.uncertainty))
-        target = losses.weighted_l1(alpha, batch.teacher, self.weighting.target(batch.uncertainty))
-        edges = losses.laplacian(alpha, batch.alpha)  # of the truth alone: where edges are, a teacher is a blur
-        total = (1.0 - share) * truth + share * target + edges
-        return {TOTAL: total, "truth": truth, "teacher": target, "edges": edges}
+        truth = losses.matting(alpha, batch.alpha, self.weighting.truth(batch.uncertainty))
+        target = losses.matting(alpha, batch.teacher, self.weighting.target(batch.uncertainty))
+        return {TOTAL: (1.0 - share) * truth + share * target, "truth": truth, "teacher": target}
 
     def predict(
         self, net: nn.Module, images: npt.NDArray[np.uint8]

@@ -39,6 +39,21 @@ def test_laplacian_weighs_the_levels() -> None:
     assert by_hand > 0
 
 
+def test_laplacian_weighs_a_coarse_pixel_by_the_mean_of_what_it_stands_for() -> None:
+    generator = torch.Generator().manual_seed(3)
+    truth, found, weight = (torch.rand(2, 1, 32, 32, dtype=torch.float64, generator=generator) for _ in range(3))
+    total = 0.0
+    for level, band in enumerate(losses.laplacian_pyramid(found - truth, 3)):
+        side = 2**level
+        blocks = weight.numpy().reshape(2, 1, 32 // side, side, 32 // side, side).mean((3, 5))
+        total += side * float((blocks * band.abs().numpy()).mean()) / 3
+    assert float(losses.laplacian(found, truth, 3, weight)) == pytest.approx(total, rel=1e-12)
+    even = losses.laplacian(found, truth, 3, torch.full_like(weight, 2.0))
+    assert float(even) == pytest.approx(2.0 * float(losses.laplacian(found, truth, 3)), rel=1e-12)
+    weight.requires_grad_()
+    assert not losses.laplacian(found, truth, 3, weight).requires_grad
+
+
 def test_a_constant_offset_is_only_l1() -> None:
     truth = torch.full((1, 1, 32, 32), 0.25)
     assert float(losses.plain(truth + 0.5, truth)) == pytest.approx(0.5, abs=1e-6)

@@ -91,11 +91,17 @@ def test_distillation_by_hand(kind: str) -> None:
     target_weight = 1.0 if kind == "none" else (1 - u) / 0.5
     truth = (truth_weight * np.abs(alpha - [1, 0, 0.5, 1])).mean()
     target = (target_weight * np.abs(alpha - [0.8, 0.1, 0.5, 1])).mean()
-    edges = float(losses.laplacian(losses.leaky_clamp(LOGITS), TRUTH))
-    assert float(terms["edges"]) == pytest.approx(edges)
+    truth += edges(TRUTH, truth_weight)
+    target += edges(TARGET, target_weight)
     assert float(terms["truth"]) == pytest.approx(truth, rel=1e-5)
     assert float(terms["teacher"]) == pytest.approx(target, rel=1e-5)
-    assert float(terms[TOTAL]) == pytest.approx(0.75 * truth + 0.25 * target + edges, rel=1e-5)
+    assert float(terms[TOTAL]) == pytest.approx(0.75 * truth + 0.25 * target, rel=1e-5)
+
+
+def edges(goal: torch.Tensor, weight: object) -> float:
+    """Return the Laplacian term of the four values, each of which stands in its own quarter."""
+    weights = plane(*np.broadcast_to(np.asarray(weight, np.float64), 4))
+    return float(losses.laplacian(losses.leaky_clamp(LOGITS), goal, weight=weights))
 
 
 def test_a_weighting_alone_needs_no_share() -> None:
@@ -104,7 +110,7 @@ def test_a_weighting_alone_needs_no_share() -> None:
     terms = stage.losses(LOGITS, WORD, 0)
     weight = stage.weighting.truth(WORD.uncertainty)  # type: ignore[arg-type]
     alpha = losses.leaky_clamp(LOGITS)
-    expected = losses.weighted_l1(alpha, TRUTH, weight) + losses.laplacian(alpha, TRUTH)
+    expected = losses.weighted_l1(alpha, TRUTH, weight) + losses.laplacian(alpha, TRUTH, weight=weight)
     assert float(terms[TOTAL]) == pytest.approx(float(expected))
 
 
