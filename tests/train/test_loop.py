@@ -109,6 +109,7 @@ import sys, pathlib
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 import test_loop as t
 out = pathlib.Path({str(tmp_path)!r})
+t.loop.REPORT_SECONDS = 0.1
 done = t.train(out, t.recipe(workers=1, steps=100000, checkpoint_every=100000, validate_every=100000),
                on_progress=lambda p: print(p.step, flush=True))
 print("complete" if done else "stopped", flush=True)
