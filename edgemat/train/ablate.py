@@ -20,7 +20,7 @@ from edgemat.train.recipe import StudentRecipe
 from edgemat.verify.ablation import compare_arms
 from edgemat.verify.ablation_report import MIN_SEEDS, Ablation
 
-TRUTH, UNWEIGHTED, WEIGHTED, DOWN = "truth", "unweighted", "weighted", "weighted down"
+TRUTH, UNWEIGHTED, WEIGHTED, DOWN = "truth", "unweighted", "weighted", "weighted-down"
 ARMS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         TRUTH: {"teacher_share": 0.0, "weighting": "none"},
@@ -105,7 +105,7 @@ def ablate(
 
 
 def _name(arm: str, seed: int) -> str:
-    return f"{arm.replace(' ', '-')}-{seed}"
+    return f"{arm}-{seed}"
 
 
 def _weights(out: Path, name: str) -> Path:

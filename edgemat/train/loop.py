@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from edgemat.errors import EdgematError, InputError
-from edgemat.files import remove_leftovers, write_json
+from edgemat.files import atomic_path, remove_leftovers
 from edgemat.train import checkpoint, processes
 from edgemat.train.batches import Batch, Source, batches
 from edgemat.train.monitor import EarlyStopping, Monitor, Progress
@@ -260,7 +260,7 @@ def train(
         stage: What to train.
         source: Where examples come from.
         validation: Composites of the validation split.
-        out: Folder for ``checkpoint.safetensors``, ``recipe.json``, the logs and, at the end, the weights.
+        out: Folder for ``checkpoint.safetensors``, ``recipe.toml``, the logs and, at the end, the weights.
         card: Model-card entries that go into the weights' metadata.
         init: Weights to begin with; fresh ones if None. A checkpoint in ``out`` goes before.
         on_progress: Called about every ten seconds and at each validation.
@@ -285,7 +285,8 @@ def train(
     monitor = Monitor(out, run.step, on_progress) if engine.is_main_process else None
     if monitor is not None:
         remove_leftovers(out / CHECKPOINT)
-        write_json(out / "recipe.json", {**recipe.plain(), **stage.constants})
+        with atomic_path(out / "recipe.toml") as temporary:
+            temporary.write_text(recipe.to_toml(), encoding="utf-8")
     tally = _Tally.begin()
     with processes.blame_the_right_one(engine), processes.stop_on_signal(engine) as stopped:
         ended = run.stopping.should_stop  # a run that ended early is complete when it is started again

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -115,6 +115,15 @@ class Recipe:
             raise InputError(f"{path}: cannot be read as TOML ({error})") from error
         return cls.from_mapping(values)
 
+    def to_toml(self) -> str:
+        """Return the recipe as TOML; `from_toml` reads it back.
+
+        Example:
+            >>> print(StudentRecipe(steps=5).to_toml().splitlines()[2])
+            steps = 5
+        """
+        return "\n".join(_toml(self.plain())) + "\n"
+
     def plain(self) -> dict[str, Any]:
         """Return the recipe as JSON values; `from_mapping` reads them back."""
         result: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
@@ -184,6 +193,14 @@ class StudentRecipe(Recipe):
     def needs_teacher(self) -> bool:
         """Whether any part of the loss asks a teacher."""
         return self.teacher_share > 0 or self.weighting != "none"
+
+
+def _toml(values: Mapping[str, Any], table: str = "") -> Iterator[str]:
+    """Yield lines of TOML; JSON's numbers, strings, truth values and arrays are TOML's too."""
+    yield from (f"{key} = {json.dumps(value)}" for key, value in values.items() if not isinstance(value, dict))
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from ("", f"[{table}{key}]", *_toml(value, f"{table}{key}."))
 
 
 def _expect_share(recipe: Recipe, name: str) -> None:

@@ -55,7 +55,7 @@ def test_arms_differ_in_what_they_say_and_nothing_else() -> None:
         "truth": (0.0, "none"),
         "unweighted": (0.5, "none"),
         "weighted": (0.5, "up"),
-        "weighted down": (0.5, "down"),
+        "weighted-down": (0.5, "down"),
     }
 
 

@@ -69,3 +69,5 @@ def test_a_recipe_survives_toml_and_json(tmp_path: Path) -> None:
     read = StudentRecipe.from_toml(path)
     assert (read.steps, read.student.arch, read.student.widths) == (7, "mobile", (8, 8, 8))
     assert StudentRecipe.from_mapping(read.plain()) == read
+    path.write_text(read.to_toml())
+    assert StudentRecipe.from_toml(path) == read

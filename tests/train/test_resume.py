@@ -78,7 +78,7 @@ def test_the_card_and_the_recipe_on_disk_say_what_was_measured(tmp_path: Path) -
         card = file.metadata()
     assert float(card["reference"]) == pytest.approx(stage.constants["reference"], rel=1e-5)
     assert card["steps"] == "6 of 6"
-    assert json.loads((tmp_path / "recipe.json").read_text())["mean_u"] == stage.constants["mean_u"]
+    assert type(stage.recipe).from_toml(tmp_path / "recipe.toml") == stage.recipe
 
 
 @pytest.fixture
