@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 @click.option("--split", type=click.Choice(["test", "val"]), default="test", show_default=True, help="Whose faces.")
 @click.option("--per-face", type=click.IntRange(min=1), default=8, show_default=True, help="Composites a face.")
 @click.option("--folder", type=click.Path(path_type=Path), help="A set of your own, in place of the hold-out.")
+@click.option("--against", type=click.Path(path_type=Path), help="A teacher's file: how many times its MAD is ours?")
 @click.option("--strata", is_flag=True, help="Also by occluder, face size and skin tone, and where the error lies.")
 @click.option("--clips", is_flag=True, help="Also flicker (dtSSD), on one synthetic clip a face.")
 @click.option(
@@ -33,11 +34,12 @@ def evaluate(
     split: Split,
     per_face: int,
     folder: Path | None,
+    against: Path | None,
     strata: bool,
     clips: bool,
     out: Path | None,
     as_json: bool,
-) -> None:
+) -> int:
     """Score a student or a teacher on unseen faces, beside a baseline.
 
     The hold-out is fixed: the split's faces, a number of composites each with the split's own occluders, a fixed seed.
@@ -45,9 +47,12 @@ def evaluate(
 
     A set of your own is a folder with image/ and alpha/, paired by name (8-bit RGB; grey, 8 or 16 bits), or WebDataset
     shards; it has no baseline.
+
+    With --against, exit code 1 when the MAD is more than 1.15 times the teacher's, or that of the worst skin tone more
+    than 1.5 times that of the best.
     """
     from edgemat.files import write_json
-    from edgemat.verify import holdout, pictures
+    from edgemat.verify import holdout, limits, pictures
     from edgemat.verify.clips import flicker
     from edgemat.verify.residual import residual
     from edgemat.verify.sheet import sheet
@@ -69,13 +74,21 @@ def evaluate(
         console.note(f"{out}: {', '.join(names)}")
     if as_json:
         console.print_json(holdout.document(evaluation, shares, flickers))
-        return
+        return 0
     _show_means(evaluation)
     if strata:
         _show_strata(evaluation)
         _show_residual(shares)
     if flickers is not None:
         _show_flicker(flickers)
+    if against is None:
+        return 0
+    teacher = holdout.score(holdout.predictor(against), samples, baseline=False)[0]
+    console.note(f"MAD is {limits.mad_ratio(evaluation, teacher)} x that of {against.name}")
+    broken = limits.failures(evaluation, teacher)
+    for sentence in broken:
+        console.note(f"FAILED: {sentence}")
+    return 1 if broken else 0
 
 
 def _show_means(evaluation: Evaluation) -> None:
@@ -114,7 +127,8 @@ def _show_strata(evaluation: Evaluation) -> None:
     for family in FAMILIES:
         worst = found.worst(family)
         if worst is not None:
-            console.note(f"worst {family}: {worst.name}, {worst.ratio:.2f} x the mean MAD")
+            between = found.between(family)
+            console.note(f"worst {family}: {worst.name}, {worst.ratio:.2f} x the mean MAD, {between:.2f} x the best's")
     console.note(f"too few: below {LEAST_IMAGES} images or {LEAST_FACES} faces; shown, not judged")
 
 

@@ -20,13 +20,14 @@ from edgemat.train.recipe import StudentRecipe
 from edgemat.verify.ablation import compare_arms
 from edgemat.verify.ablation_report import MIN_SEEDS, Ablation
 
-TRUTH, UNWEIGHTED, WEIGHTED, DOWN = "truth", "unweighted", "weighted", "weighted-down"
+TRUTH, UNWEIGHTED, WEIGHTED, DOWN, BOTH = "truth", "unweighted", "weighted", "weighted-down", "weighted-both"
 ARMS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         TRUTH: {"teacher_share": 0.0, "weighting": "none"},
         UNWEIGHTED: {"weighting": "none"},
         WEIGHTED: {"weighting": "up"},
         DOWN: {"weighting": "down"},
+        BOTH: {"weighting": "both"},
     }
 )
 """What each arm changes in the recipe: ground truth alone, distillation, and distillation weighted either way."""

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-WEIGHTINGS = ("none", "up", "down")
+WEIGHTINGS = ("none", "up", "down", "both")
 """What the uncertainty does to the ground-truth term: nothing, raise it, or lower it as a likelihood would."""
 
 _SAME = 0.99
@@ -28,6 +28,7 @@ class Weighting:
     none   1                        1
     up     (1 + strength * u) / m   (1 - u) / m
     down   (1 - u) / m              (1 - u) / m
+    both   (1 + strength * u) / m   (1 + strength * u) / m
     ====== ======================== =====================
 
     where m is the mean over the pixels that the constants were measured on, so that a weighting moves emphasis, not
@@ -79,11 +80,16 @@ class Weighting:
             return None
         if self.kind == "down":
             return self._sureness(uncertainty)
-        return (1.0 + self.strength * self._u(uncertainty)) / (1.0 + self.strength * self.mean_u)
+        return self._emphasis(uncertainty)
 
     def target(self, uncertainty: Tensor) -> Tensor | None:
         """Return the weight of the teacher-target term, the same shape, at least 0; None for one everywhere."""
-        return None if self.kind == "none" else self._sureness(uncertainty)
+        if self.kind == "none":
+            return None
+        return self._emphasis(uncertainty) if self.kind == "both" else self._sureness(uncertainty)
+
+    def _emphasis(self, uncertainty: Tensor) -> Tensor:
+        return (1.0 + self.strength * self._u(uncertainty)) / (1.0 + self.strength * self.mean_u)
 
     def _u(self, uncertainty: Tensor) -> Tensor:
         return (uncertainty / self.reference).clamp(max=1.0)

@@ -48,6 +48,25 @@ def interval(value: float, draws: Values) -> Interval:
     return Interval(value, float(low), float(high))
 
 
+def cluster_draws(clusters: Sequence[str]) -> Values:
+    """Draw as many clusters as there are, again and again, and say how often each row was drawn.
+
+    Args:
+        clusters: One label a row, at least one.
+
+    Returns:
+        float64, (resamples, rows); the same labels give the same draws, always.
+
+    Example:
+        >>> cluster_draws(["anna", "anna"])[0].tolist()
+        [1.0, 1.0]
+    """
+    places = np.unique(np.array(clusters), return_inverse=True)[1]
+    count = int(places.max()) + 1
+    draws = np.random.default_rng(SEED).integers(0, count, (RESAMPLES, count))
+    return np.stack([np.bincount(draw, minlength=count)[places] for draw in draws]).astype(np.float64)
+
+
 def mean_intervals(values: Values, clusters: Sequence[str] | None = None) -> list[Interval]:
     """Bootstrap the mean of each column; rows are drawn together, so columns stay paired.
 
@@ -63,10 +82,7 @@ def mean_intervals(values: Values, clusters: Sequence[str] | None = None) -> lis
         >>> [str(i) for i in mean_intervals(np.array([[1.0, 5.0], [1.0, 5.0]]))]
         ['1 [1, 1]', '5 [5, 5]']
     """
-    labels = np.arange(len(values)) if clusters is None else np.unique(np.array(clusters), return_inverse=True)[1]
-    count = int(labels.max()) + 1
-    draws = np.random.default_rng(SEED).integers(0, count, (RESAMPLES, count))
-    weights = np.stack([np.bincount(draw, minlength=count)[labels] for draw in draws]).astype(np.float64)
+    weights = cluster_draws([f"{i:09d}" for i in range(len(values))] if clusters is None else clusters)
     means = weights @ values / weights.sum(axis=1, keepdims=True)
     low, high = np.percentile(means, _PERCENTILES, axis=0)
     mean = values.mean(axis=0)

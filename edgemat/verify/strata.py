@@ -77,8 +77,8 @@ class Strata:
         """
         return max(self._judged(family), key=lambda row: row.ratio, default=None)
 
-    def worst_ratio(self, family: str) -> float:
-        """Return the MAD of the worst judged stratum over the mean of all images, NaN where none is judged.
+    def between(self, family: str) -> float:
+        """Return the MAD of the worst judged stratum over that of the best, NaN where fewer than two are judged.
 
         Args:
             family: One of `edgemat.verify.groups.FAMILIES`, such as ``skin``.
@@ -86,8 +86,8 @@ class Strata:
         Raises:
             InputError: There is no such family.
         """
-        worst = self.worst(family)
-        return math.nan if worst is None else worst.ratio
+        mads = [row.mad.value for row in self._judged(family)]
+        return max(mads) / min(mads) if len(mads) > 1 and min(mads) > 0 else math.nan
 
     def to_json(self) -> dict[str, object]:
         """Return JSON-ready values."""

@@ -17,6 +17,7 @@ def test_the_table() -> None:
     for kind, truth, target in (
         ("up", (1 + 4 * u) / (1 + 4 * 0.4), (1 - u) / 0.6),
         ("down", (1 - u) / 0.6, (1 - u) / 0.6),
+        ("both", (1 + 4 * u) / (1 + 4 * 0.4), (1 + 4 * u) / (1 + 4 * 0.4)),
     ):
         weighting = Weighting(kind, strength=4.0, reference=0.2, mean_u=0.4)
         for found, expected in ((weighting.truth(uncertainty), truth), (weighting.target(uncertainty), target)):
