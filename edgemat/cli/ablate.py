@@ -41,7 +41,9 @@ def ablate(
     per_face: int,
     out: Path,
 ) -> int:
-    """Train students on ground truth, distilled, and distilled by uncertainty, and compare them.
+    """Show what a teacher and its uncertainty give.
+
+    Students learn from ground truth, from a teacher as well, and with its uncertainty as weights, and are compared.
 
     Every run has the same budget, and in each seed the same initial weights and order of examples. The report is
     written to ablation.json and ablation.md. Exit code 1 when weighting does not lower MAD and Grad on the most

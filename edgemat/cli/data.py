@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def data() -> None:
-    """Fetch the training data, look at samples made of it, and write training sets."""
+    """Fetch the training data, look at it, write training sets."""
 
 
 @data.command()

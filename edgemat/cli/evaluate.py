@@ -40,7 +40,7 @@ def evaluate(
     out: Path | None,
     as_json: bool,
 ) -> int:
-    """Score a student or a teacher on unseen faces, beside a baseline.
+    """Score a network on unseen faces, beside a baseline.
 
     The hold-out is fixed: the split's faces, a number of composites each with the split's own occluders, a fixed seed.
     Beside the network stands the face-mesh hull, which knows no occluder. Needs: edgemat data fetch.
