@@ -275,15 +275,10 @@ def train(
         OutputError: ``out`` cannot be written.
     """
     recipe, engine = stage.recipe, processes.start()
-    stage.check(init)
-    if recipe.batch % engine.num_processes:
-        raise InputError(f"batch = {recipe.batch} cannot be shared evenly by {engine.num_processes} processes")
-    run = Run(stage, None if (out / CHECKPOINT).exists() else init, engine)
-    if (out / CHECKPOINT).exists():
-        run.restore(out / CHECKPOINT)
-    processes.expect_one_beginning(engine, run.step, out)
-    monitor = Monitor(out, run.step, on_progress) if engine.is_main_process else None
-    if monitor is not None:
+    run = _begun(stage, out, init, engine)
+    monitor = None
+    if engine.is_main_process:
+        monitor = Monitor(out, run.step, on_progress)
         remove_leftovers(out / CHECKPOINT)
         with atomic_path(out / "recipe.toml") as temporary:
             temporary.write_text(recipe.to_toml(), encoding="utf-8")
@@ -317,6 +312,19 @@ def train(
         stage.save(run.averaged(run.best), out / stage.weights_name, {**card, **_told(stage, run)}, init)
     engine.wait_for_everyone()
     return True
+
+
+def _begun(stage: Stage, out: Path, init: Path | None, engine: Accelerator) -> Run:
+    """Return a new run, or that of the folder's checkpoint; every process must begin at the same step."""
+    stage.check(init)
+    if stage.recipe.batch % engine.num_processes:
+        raise InputError(f"batch = {stage.recipe.batch} cannot be shared evenly by {engine.num_processes} processes")
+    saved = out / CHECKPOINT
+    run = Run(stage, None if saved.exists() else init, engine)
+    if saved.exists():
+        run.restore(saved)
+    processes.expect_one_beginning(engine, run.step, out)
+    return run
 
 
 def _told(stage: Stage, run: Run) -> dict[str, str]:
