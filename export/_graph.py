@@ -229,6 +229,13 @@ def initializers(model: ModelProto) -> Iterator[tuple[str, npt.NDArray[np.generi
         yield tensor.name, numpy_helper.to_array(tensor)
 
 
+def size_of(tensor: TensorProto) -> int:
+    """Return the bytes of a tensor's values."""
+    from onnx import numpy_helper
+
+    return int(numpy_helper.to_array(tensor).nbytes)
+
+
 def not_finite(model: ModelProto) -> list[str]:
     """Return a line for each initialiser that holds NaN or infinite values."""
     import numpy as np

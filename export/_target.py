@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from edgemat.inspection import Inspection
+    from edgemat.quantize.grid import Codes, Grid
+
     Images = npt.NDArray[np.uint8]
     Alphas = npt.NDArray[np.float32]
     Tensors = Mapping[str, npt.NDArray[np.float32]]
@@ -39,6 +42,41 @@ class Gate:
         """Refuse a gate that cannot fail."""
         if not (0.0 < self.mean_abs <= self.max_abs < 1.0):
             raise ValueError(f"gate needs 0 < mean_abs <= max_abs < 1, found {self}")
+
+
+@dataclass(frozen=True)
+class IntegerGate:
+    """How far an integer artefact may be from the reference on the same grid.
+
+    Attributes:
+        lsb: Largest admissible difference of any code of any tensor from what the reference makes of the same inputs.
+        within_one: Least admissible share of alpha's pixels within one code (1/255) of the reference, end to end.
+        scales: Largest admissible relative difference of a scale in the file from the grid's: 0 for identical as
+            float32; more only where the format stores float16.
+    """
+
+    lsb: int = 1
+    within_one: float = 0.99
+    scales: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse a gate that cannot fail."""
+        if not (0 <= self.lsb < 8 and 0.5 < self.within_one <= 1.0 and 0.0 <= self.scales < 1e-3):
+            raise ValueError(f"gate needs 0 <= lsb < 8, 0.5 < within_one <= 1, 0 <= scales < 1e-3, found {self}")
+
+
+@dataclass(frozen=True)
+class Scales:
+    """The scales that an artefact really holds, read back from the file, in the trunk's names and the grid's codes.
+
+    Attributes:
+        activations: Tensor name to scale (as stored, widened) and zero point; a backend that stores int8 where the grid
+            has uint8 adds 128 to its zero point here.
+        weights: Weight name to scales, float32, (output channels,).
+    """
+
+    activations: Mapping[str, tuple[float, int]]
+    weights: Mapping[str, npt.NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -64,7 +102,7 @@ class ModelInfo:
 
 @dataclass(frozen=True)
 class Trunk:
-    """The one float ONNX graph that every target starts from, checked by `edgemat.export._trunk`.
+    """The one float ONNX graph that every target starts from, checked by `edgemat.export._trunk`, and its integer grid.
 
     Its single input is ``image``: float32, (1, 3, H, W), RGB in [0, 1]; its single output is ``alpha``: float32,
     (1, 1, H, W), in [0, 1]. Normalisation is inside. All weights are inside the file; all shapes are fixed.
@@ -74,12 +112,15 @@ class Trunk:
         height: Rows of the input and of the output.
         width: Columns of the input and of the output.
         info: Metadata that every artefact carries.
+        grid: Every scale of the integer trunk, by the graph's tensor names; None for a network that only computes in
+            float. An integer target carries these scales and computes none.
     """
 
     path: Path
     height: int
     width: int
     info: ModelInfo
+    grid: Grid | None = None
 
 
 class Runner(abc.ABC):
@@ -87,7 +128,13 @@ class Runner(abc.ABC):
 
     A runner converts 8-bit RGB pixels to whatever its artefact declares (layout, range, type) and back, exactly as an
     app would: a mistake in an artefact's declared input is then a difference that the gate sees.
+
+    Attributes:
+        rounding: How the backend rounds between codes: a key of `edgemat.quantize.rounding.ROUNDINGS`. The reference of an
+            integer artefact rounds likewise, so that what is left is a difference of the conversion.
     """
+
+    rounding: str = "ideal"
 
     @abc.abstractmethod
     def run(self, images: Images) -> Alphas:
@@ -109,6 +156,19 @@ class Runner(abc.ABC):
         Returns:
             The trunk's tensor names to float32 arrays in the trunk's layout (NCHW), for as many tensors as the artefact
             still knows; empty where the backend cannot show them.
+        """
+        del image
+        return {}
+
+    def codes(self, image: Images) -> Mapping[str, Codes]:
+        """Return the codes of one run of an integer artefact, as many tensors as the backend can show.
+
+        Args:
+            image: RGB, uint8, (H, W, 3).
+
+        Returns:
+            The trunk's tensor names (`edgemat.quantize.rules.tensors`) to int32 arrays in the trunk's layout (NCHW) and in
+            the grid's own codes; ``image`` and ``alpha`` among them. Empty for a float artefact.
         """
         del image
         return {}
@@ -143,18 +203,32 @@ class Target:
             not exist yet. Raises `edgemat.errors.UnsupportedOpError` listing every unsupported node at once.
         load: ``load(path)`` opens an artefact for running.
         check: ``check(path)`` reads the artefact back and returns complaints, none when it is as the target promises.
+        inspect: ``inspect(path)`` reads from the artefact what each operator computes in, and what its weights are stored
+            in (``edgemat inspect``).
+        scales: ``scales(path)`` reads the scales back from an integer artefact; None for a target without one.
+        scheme: Name of the grid that its integer precisions take (`edgemat.quantize.scheme`).
+        stores: Precisions that store integers but compute in float: their reference is the float network with the
+            weights' codes, and their gate a `Gate`.
     """
 
     name: str
     title: str
     suffix: str
-    gates: Mapping[str, Gate]
+    gates: Mapping[str, Gate | IntegerGate]
     extra: str
     requires: tuple[str, ...]
     proves: str
     convert: Callable[[Trunk, str, Path], None]
     load: Callable[[Path], Runner]
     check: Callable[[Path], tuple[str, ...]]
+    inspect: Callable[[Path], Inspection]
+    scales: Callable[[Path], Scales] | None = None
+    scheme: str = "static_w8c_a8"
+    stores: tuple[str, ...] = ()
+
+    def needs_grid(self, precision: str) -> bool:
+        """Return whether a precision takes an integer grid."""
+        return precision in self.stores or isinstance(self.gates[precision], IntegerGate)
 
     @property
     def default_precision(self) -> str:

@@ -1,31 +1,37 @@
-"""The onnx target: the trunk for ONNX Runtime, in float32 or in half precision."""
+"""The onnx target: the trunk for ONNX Runtime, in float32, in half precision, or on its integer grid."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgemat.errors import InputError, UnsupportedOpError
-from edgemat.export import _graph, _half
-from edgemat.export._target import Gate, Runner, Target, Trunk
+from edgemat.export import _graph, _half, _onnx_facts
+from edgemat.export._target import Gate, IntegerGate, Runner, Target, Trunk
+from edgemat.quantize import qdq
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from onnx import ModelProto
     from onnxruntime import InferenceSession
 
     from edgemat.export._target import Alphas, Images, Tensors
+    from edgemat.quantize.grid import Codes
 
 PRECISION = "edgemat.precision"
 REQUIRED = ("author", "license", "version", "description", "input", "output", PRECISION)
 """Keys of the metadata of every file."""
+_FLOAT_OPS = ("Add", "Conv", "ConvTranspose", "FusedConv", "Mul", "Sub")
 
 
 def convert(trunk: Trunk, precision: str, path: Path) -> None:
-    """Write the trunk with its metadata, in float16 when ``precision`` is ``fp16``.
+    """Write the trunk with its metadata: in float16 when ``precision`` is ``fp16``, with Q/DQ pairs when ``int8``.
 
     Raises:
-        InputError: A weight is beyond float16.
-        UnsupportedOpError: An operator does not exist in float16.
+        InputError: A weight is beyond float16, or the grid breaks a rule.
+        UnsupportedOpError: An operator does not exist in float16, or cannot be quantized.
     """
     import onnx
 
@@ -35,19 +41,25 @@ def convert(trunk: Trunk, precision: str, path: Path) -> None:
             model = _half.to_half(model)
         except onnx.shape_inference.InferenceError as error:
             raise UnsupportedOpError(f"no float16 for an operator of {trunk.path.name}: {error}") from error
-    _describe(model, trunk, precision)
+    if precision == "int8":
+        assert trunk.grid is not None  # the frame has seen to it
+        model = qdq.insert(model, trunk.grid, trunk.path.name)
+    describe(model, trunk, precision)
     path.write_bytes(model.SerializeToString(deterministic=True))
 
 
-def _describe(model: ModelProto, trunk: Trunk, precision: str) -> None:
+def describe(model: ModelProto, trunk: Trunk, precision: str) -> None:
+    """Put into a model's metadata what it is; what it says already of its grid stays."""
     from onnx import helper
 
     from edgemat import __version__
 
     info, size = trunk.info, f"{trunk.height}x{trunk.width}"
+    stated = {entry.key: entry.value for entry in model.metadata_props}
     helper.set_model_props(
         model,
         {
+            **stated,
             **info.extra,
             "name": info.name,
             "version": info.version,
@@ -93,17 +105,38 @@ def _wrong_types(model: ModelProto, precision: str) -> list[str]:
 
     if precision not in TARGET.gates:
         return [f"metadata: {PRECISION} is {precision!r}, expected one of {', '.join(TARGET.gates)}"]
+    if precision == "int8":
+        return _unfused(model)
     wrong = TensorProto.FLOAT if precision == "fp16" else TensorProto.FLOAT16
     weights = [tensor for tensor in model.graph.initializer if tensor.name.endswith((".weight", ".bias"))]
     return [f"{tensor.name}: not {precision}" for tensor in weights if tensor.data_type == wrong]
 
 
-def session(model: bytes, threads: int = 1) -> InferenceSession:
+def _unfused(model: ModelProto) -> list[str]:
+    """Return a line for each operator that ONNX Runtime, having optimised an integer file, still computes in float."""
+    import tempfile
+
+    import onnx
+
+    kept = json.loads({e.key: e.value for e in model.metadata_props}.get(qdq.KEPT, "[]"))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "optimised.onnx"
+        session(model.SerializeToString(), optimised=path)
+        nodes = onnx.load(path).graph.node
+    return [
+        f"{node.name or node.output[0]}: ONNX Runtime computes this {node.op_type} in float, not in int8"
+        for node in nodes
+        if node.op_type in _FLOAT_OPS and node.name not in kept
+    ]
+
+
+def session(model: bytes, threads: int = 1, optimised: Path | None = None) -> InferenceSession:
     """Open a model on ONNX Runtime's CPU provider.
 
     Args:
         model: The serialised model.
         threads: Threads inside one operator.
+        optimised: Where to write the graph that the runtime makes of it, if anywhere.
     """
     import onnxruntime
 
@@ -112,11 +145,15 @@ def session(model: bytes, threads: int = 1) -> InferenceSession:
     options.inter_op_num_threads = 1
     options.log_severity_level = 4  # a failure is raised; a second copy of it on stderr helps nobody
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if optimised is not None:
+        options.optimized_model_filepath = str(optimised)
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
 class OnnxRunner(Runner):
     """An ONNX file on ONNX Runtime's CPU provider; half precision is rounded after every operator.
+
+    Integer files run as ONNX Runtime fuses them.
 
     Args:
         path: A trunk, or what `convert` wrote.
@@ -125,6 +162,8 @@ class OnnxRunner(Runner):
     Raises:
         InputError: The file is no whole ONNX model, or ONNX Runtime cannot run it.
     """
+
+    rounding = "onnxruntime"
 
     def __init__(self, path: Path, threads: int = 1) -> None:
         """Open the file."""
@@ -159,14 +198,27 @@ class OnnxRunner(Runner):
     def trace(self, image: Images) -> Tensors:
         """Return every tensor that the file's nodes make, in order, for one image, uint8, (H, W, 3)."""
         import numpy as np
+
+        return {name: np.asarray(value, np.float32) for name, value in self._outputs(self._names, image).items()}
+
+    def codes(self, image: Images) -> Mapping[str, Codes]:
+        """Return what every QuantizeLinear of an integer file makes, for one image, uint8, (H, W, 3)."""
+        import numpy as np
+
+        names = [name for name in self._names if name.endswith(qdq.CODES)]
+        found = self._outputs(names, image) if names else {}
+        return {name.removesuffix(qdq.CODES): np.asarray(value, np.int32) for name, value in found.items()}
+
+    def _outputs(self, names: list[str], image: Images) -> dict[str, Any]:
+        """Return inner tensors of one run."""
         import onnx
 
         model = onnx.ModelProto()
         model.CopyFrom(self._model)
         del model.graph.output[:]
-        model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in self._names)
+        model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
         values = session(model.SerializeToString(), self._threads).run(None, {"image": to_floats(image[None])[0]})
-        return {name: np.asarray(value, np.float32) for name, value in zip(self._names, values, strict=True)}
+        return dict(zip(names, values, strict=True))
 
 
 def to_floats(images: Images) -> Alphas:
@@ -182,11 +234,13 @@ TARGET = Target(
     name="onnx",
     title="ONNX for ONNX Runtime",
     suffix=".onnx",
-    gates={"fp32": Gate(max_abs=1e-5, mean_abs=1e-6), "fp16": Gate(max_abs=1e-2, mean_abs=2e-4)},
+    gates={"fp32": Gate(max_abs=1e-5, mean_abs=1e-6), "fp16": Gate(max_abs=1e-2, mean_abs=2e-4), "int8": IntegerGate()},
     extra="onnx",
     requires=("onnx", "onnxruntime"),
     proves="The file in ONNX Runtime on the CPU. fp16: each tensor rounded to half, sums in float32; no accelerator.",
     convert=convert,
     load=OnnxRunner,
     check=check,
+    inspect=_onnx_facts.inspect,
+    scales=_onnx_facts.scales,
 )

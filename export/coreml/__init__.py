@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edgemat.export._target import Runner, Trunk
+    from edgemat.inspection import Inspection
 
 
 def _convert(trunk: Trunk, precision: str, path: Path) -> None:
@@ -31,6 +32,12 @@ def _read_back(path: Path) -> tuple[str, ...]:
     return _check.check(path)
 
 
+def _inspect(path: Path) -> Inspection:
+    from edgemat.export.coreml import _inspect
+
+    return _inspect.inspect(path)
+
+
 TARGET = Target(
     name="coreml",
     title="Core ML package (ML Program, iOS 16 and later)",
@@ -47,4 +54,5 @@ TARGET = Target(
     convert=_convert,
     load=_load,
     check=_read_back,
+    inspect=_inspect,
 )

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edgemat.export._target import Runner, Trunk
+    from edgemat.inspection import Inspection
 
 
 def _convert(trunk: Trunk, precision: str, path: Path) -> None:
@@ -30,6 +31,12 @@ def _complaints(path: Path) -> tuple[str, ...]:
     return check(path)
 
 
+def _inspect(path: Path) -> Inspection:
+    from edgemat.export.tflite import _inspect
+
+    return _inspect.inspect(path)
+
+
 TARGET = Target(
     name="tflite",
     title="TFLite for LiteRT on Android, iOS and embedded Linux",
@@ -41,4 +48,5 @@ TARGET = Target(
     convert=_convert,
     load=_load,
     check=_complaints,
+    inspect=_inspect,
 )
