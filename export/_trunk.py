@@ -13,6 +13,7 @@ from edgemat.errors import InputError
 from edgemat.export import _foreign, _graph
 from edgemat.export._target import ModelInfo, Trunk
 from edgemat.files import atomic_path, sha256
+from edgemat.quantize import qdq
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,30 +32,37 @@ PARITY = 1e-5
 
 
 def from_student(weights: Path | None, height: int, width: int, out: Path, images: Images | None = None) -> Trunk:
-    """Write the trunk of a student.
+    """Write the trunk of a student; of a quantized one, with its grid.
 
     Args:
-        weights: A file of `edgemat.model.weights.save`; None takes the weights that come with the package.
+        weights: A file of `edgemat.model.weights.save` or `edgemat.quantize.checkpoint.save`; None takes the weights
+            that come with the package.
         height: Rows, divisible by 16.
         width: Columns, divisible by 16.
         out: The ONNX file to write.
         images: RGB, uint8, (N, height, width, 3), on which the trunk is compared with torch, beside random pixels.
 
     Raises:
-        InputError: The weights or the size cannot be used.
+        InputError: The weights, the grid or the size cannot be used.
         TrunkError: The graph is not as every target expects it, a defect of edgemat or of its exporter.
     """
     import torch
 
     from edgemat.model import weights as files
     from edgemat.model.student import STRIDE
+    from edgemat.quantize import checkpoint
 
     if min(height, width) < STRIDE or height % STRIDE or width % STRIDE:
         near = "x".join(str(max(STRIDE, round(n / STRIDE) * STRIDE)) for n in (height, width))
         raise InputError(f"--size {height}x{width}: both must be multiples of {STRIDE}; try --size {near}")
     path = weights or files.shipped()
-    loaded = files.load(path)
-    net = loaded.net.deploy()
+    loaded: files.LoadedStudent | checkpoint.QuantizedStudent
+    if files.file_format(path) == files.QUANTIZED_FORMAT:
+        loaded = checkpoint.load(path)
+        net, grid = loaded.net, loaded.grid
+    else:
+        loaded = files.load(path)
+        net, grid = loaded.net.deploy(), None
     model = _torch_to_onnx(net, height, width)
     model = _simplified(model)
     _graph.strip(model)
@@ -74,7 +82,7 @@ def from_student(weights: Path | None, height: int, width: int, out: Path, image
         description=extra.pop("description"),
         extra=extra | {"weights_sha256": sha256(path)},
     )
-    return _finish(path, model, source, Trunk(out, height, width, info), images)
+    return _finish(path, model, source, Trunk(out, height, width, info, grid), images)
 
 
 def from_onnx(path: Path, out: Path, size: tuple[int, int] | None = None) -> Trunk:
@@ -177,6 +185,8 @@ def _finish(origin: Path, model: ModelProto, source: Source, trunk: Trunk, image
         raise TrunkError("\n  ".join([f"{origin}: its ONNX graph is not as every target needs it:", *wrong[:10]]))
     serialised = model.SerializeToString(deterministic=True)
     _parity(origin, serialised, source, trunk, images)
+    if trunk.grid is not None:
+        qdq.insert(model, trunk.grid, str(origin))  # every rule of the grid is a postcondition
     with atomic_path(trunk.path) as temporary:
         temporary.write_bytes(serialised)
     return trunk

@@ -12,7 +12,7 @@ from edgemat.errors import InputError
 from edgemat.quantize import graph as graphs
 from edgemat.quantize import rules
 from edgemat.quantize.graph import Graph
-from edgemat.quantize.grid import Grid, QParams, bias_codes, bias_scales, weight_codes
+from edgemat.quantize.grid import Grid, bias_codes, bias_scales, weight_codes
 from edgemat.quantize.rules import Unit
 
 if TYPE_CHECKING:
@@ -119,10 +119,9 @@ class _Writer:
         integer = unit.node.name not in self.grid.kept
         if unit.weight and integer:
             inputs[1:] = self._parameters(unit)
-        for name in inputs:
-            if name in self.graph.constants and name not in self.tensors and not name.endswith(REAL):
-                if name not in {n for made in self.nodes for n in made.output}:
-                    self.constant(name, self.graph.constants[name])
+        made = {result for earlier in self.nodes for result in earlier.output}
+        for name in set(inputs) & set(self.graph.constants) - made:
+            self.constant(name, self.graph.constants[name])
         node.input[:] = inputs
         self.nodes.append(node)
         before = unit.output + FLOAT
@@ -149,9 +148,3 @@ class _Writer:
             codes = bias_codes(self.graph.constants[unit.bias], accumulator)
             # named after the unit: convolutions may share a bias, but not the scale of their accumulators
             yield self._dequantized(f"{unit.node.outputs[0]}#bias", codes, accumulator, 0)
-
-
-def params_of(scale: float, zero_point: int, unsigned: bool) -> QParams:
-    """Return the parameters of a Q/DQ pair of 8 bits."""
-    low, high = (0, 255) if unsigned else (-128, 127)
-    return QParams(scale, zero_point, low, high)

@@ -7,7 +7,7 @@
    rule), each starting at the smallest code.
 4. Where a Relu's or Clip's tensor starts at the smallest code, saturation *is* the Relu, and no backend computes one. A
    Clip's upper bound is where codes end, or above.
-5. Weights are symmetric, one scale an output channel. A bias has the accumulator's scale, the input's times the weight's.
+5. Weights are symmetric, one scale an output channel. A bias has its accumulator's scale, the input's times the weight's
 """
 
 from __future__ import annotations

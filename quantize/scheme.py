@@ -21,7 +21,7 @@ class Scheme:
         weight_bits: 4 or 8. Codes run from ``-(2**(bits - 1) - 1)`` to ``2**(bits - 1) - 1``.
         activation_bits: 8. Codes run from 0 to 255, or from -128 to 127 where symmetric.
         symmetric: Activations between the ends have zero point 0, as TensorRT asks. The ends (8-bit pixels in, 8-bit
-            alpha out) keep their exact grid of 1/255: a shift by a constant expresses that, see `edgemat.quantize.rules`.
+            alpha out) keep their exact grid of 1/255: a shift by a constant expresses that (`edgemat.quantize.rules`).
 
     Example:
         >>> Scheme().name, Scheme.parse("static_w8c_a8s").symmetric

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 FORMAT = "edgemat-student"
 TEACHER_FORMAT = "edgemat-teacher"
+QUANTIZED_FORMAT = "edgemat-quantized-student"
 SCHEMA_VERSION = 1
 CARD_KEYS = ("version", "license", "author", "description")
 """What every card states; anything else (seed, command, data, figures) is welcome and kept as text."""
@@ -32,6 +33,7 @@ _C = TypeVar("_C")
 _REMEDY = {
     FORMAT: "write it with edgemat.model.weights.save, or export the network to ONNX yourself and give it as --model",
     TEACHER_FORMAT: "train one with: edgemat train teacher --out runs/teacher",
+    QUANTIZED_FORMAT: "make one with: edgemat quantize, or edgemat train qat",
 }
 
 
@@ -75,8 +77,20 @@ def shipped_teacher() -> Path:
     return Path(str(resources.files("edgemat.model") / "weights" / "teacher.safetensors"))
 
 
+def shipped_quantized(scheme: str) -> Path:
+    """Return the path of the quantized student that comes with the package for a scheme, such as ``static_w8c_a8``.
+
+    Raises:
+        InputError: None comes with the package for that scheme.
+    """
+    path = shipped().with_name(f"student-{scheme}.safetensors")
+    if not path.is_file():
+        raise InputError(f"scheme {scheme}: no student comes with the package; make one with: edgemat quantize")
+    return path
+
+
 def file_format(path: str | Path) -> str:
-    """Return what a weights file says it is: `FORMAT`, `TEACHER_FORMAT`, or another's word, empty if none.
+    """Return what a weights file says it is: one of the formats above, or another's word, empty if none.
 
     Raises:
         InputError: The file is missing, truncated or a pickle.
@@ -115,6 +129,41 @@ def save_teacher(net: Teacher, path: str | Path, card: Mapping[str, object]) -> 
     """
     state = {name: tensor.half() if tensor.ndim == 4 else tensor for name, tensor in net.state_dict().items()}
     _save(state, dataclasses.asdict(net.config), TEACHER_FORMAT, path, card)
+
+
+def save_quantized(net: Student, scales: Mapping[str, Tensor], path: str | Path, card: Mapping[str, object]) -> None:
+    """Write a deployed student with the scales of its integer grid; `edgemat.quantize.checkpoint` says what they are.
+
+    Args:
+        net: Of `Student.deploy`: batch normalisation and normalisation folded.
+        scales: By name.
+        path: The goal.
+        card: At least `CARD_KEYS`.
+
+    Raises:
+        InputError: The card lacks a key, or a value is NaN or infinite.
+        OutputError: The goal cannot be written.
+    """
+    state = {f"net.{name}": tensor for name, tensor in net.state_dict().items()}
+    state |= {f"grid.{name}": tensor for name, tensor in scales.items()}
+    _save(state, dataclasses.asdict(net.config), QUANTIZED_FORMAT, path, card)
+
+
+def load_quantized(path: str | Path) -> tuple[LoadedStudent, dict[str, Tensor]]:
+    """Read what `save_quantized` wrote: the deployed student, and the scales by name.
+
+    Raises:
+        InputError: As `load`.
+    """
+    from edgemat.model.student import Student, StudentConfig
+
+    metadata, state = _read(Path(path))
+    config = _config(path, metadata, QUANTIZED_FORMAT, StudentConfig)
+    net = Student(config).deploy()
+    _fill(net, path, {k.removeprefix("net."): v for k, v in state.items() if not k.startswith("grid.")})
+    scales = {k.removeprefix("grid."): v for k, v in state.items() if k.startswith("grid.")}
+    _refuse(path, _not_finite(scales), "scales that are NaN or infinite", "quantize it again")
+    return LoadedStudent(net.eval(), config, _card(metadata)), scales
 
 
 def _save(
