@@ -31,10 +31,10 @@ def _complaints(path: Path) -> tuple[str, ...]:
     return check(path)
 
 
-def _inspect(path: Path) -> Inspection:
-    from edgemat.export.tflite import _inspect
+def _facts(path: Path) -> Inspection:
+    from edgemat.export.tflite._inspect import inspect
 
-    return _inspect.inspect(path)
+    return inspect(path)
 
 
 TARGET = Target(
@@ -48,5 +48,5 @@ TARGET = Target(
     convert=_convert,
     load=_load,
     check=_complaints,
-    inspect=_inspect,
+    inspect=_facts,
 )

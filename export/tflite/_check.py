@@ -11,7 +11,8 @@ from ai_edge_litert import schema_py_generated as schema
 
 from edgemat.errors import InputError
 from edgemat.export.tflite import _metadata
-from edgemat.export.tflite._runner import SIGNATURE, metadata_of, open_interpreter, read_bytes, read_model
+from edgemat.export.tflite._reading import metadata_of, read_bytes, read_model
+from edgemat.export.tflite._runner import SIGNATURE, open_interpreter
 
 _TYPES = {value: name for name, value in vars(schema.TensorType).items() if isinstance(value, int)}
 _OPS = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}

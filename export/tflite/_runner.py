@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from edgemat.errors import InputError
 from edgemat.export._target import Runner
 from edgemat.export.tflite import _metadata
+from edgemat.export.tflite._reading import metadata_of, read_bytes, read_model
 
 if TYPE_CHECKING:
     from edgemat.export._target import Alphas, Images
@@ -71,21 +71,6 @@ class LiteRTRunner(Runner):
         return found
 
 
-def read_bytes(path: Path) -> bytes:
-    """Return the content of a .tflite file.
-
-    Raises:
-        InputError: It cannot be read, or is not a TFLite FlatBuffer.
-    """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); give a .tflite file") from error
-    if content[4:8] != b"TFL3":
-        raise InputError(f"{path}: identifier {content[4:8]!r}, expected b'TFL3': not a .tflite file, or damaged")
-    return content
-
-
 def open_interpreter(content: bytes, path: Path, num_threads: int = 1, delegate: bool = True) -> Any:
     """Return a LiteRT interpreter with its tensors allocated.
 
@@ -129,17 +114,6 @@ def _silence() -> Iterator[None]:
         finally:
             os.dup2(saved, 2)
             os.close(saved)
-
-
-def read_model(content: bytes) -> Any:
-    """Return the schema's object API (``ModelT``) of a file that LiteRT has verified."""
-    return schema.ModelT.InitFromPackedBuf(content, 0)
-
-
-def metadata_of(model: Any) -> dict[str, bytes]:
-    """Return the metadata entries of a model, name to content."""
-    entries = {entry.name.decode(): model.buffers[entry.buffer].data for entry in model.metadata or ()}
-    return {name: b"" if data is None else bytes(data) for name, data in entries.items()}
 
 
 def quantize(real: npt.NDArray[np.float32], details: Mapping[str, Any]) -> npt.NDArray[Any]:

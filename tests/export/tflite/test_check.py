@@ -12,7 +12,7 @@ import pytest
 from onnx import helper
 
 from edgemat.export._target import Trunk
-from edgemat.export.tflite import TARGET, _emit, _flatbuffer, _runner
+from edgemat.export.tflite import TARGET, _emit, _flatbuffer, _reading
 
 Edit = Callable[[Path, Callable[[Any], None]], tuple[str, ...]]
 
@@ -29,7 +29,7 @@ def edited(tmp_path: Path) -> Edit:
     """Return a function that checks a file after an edit of its object form."""
 
     def check(path: Path, edit: Callable[[Any], None]) -> tuple[str, ...]:
-        model = _runner.read_model(path.read_bytes())
+        model = _reading.read_model(path.read_bytes())
         edit(model)
         changed = tmp_path / "changed.tflite"
         changed.write_bytes(_flatbuffer.write(model))

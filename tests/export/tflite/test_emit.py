@@ -16,7 +16,7 @@ from edgemat.errors import OutputError, UnsupportedOpError
 from edgemat.export import tflite
 from edgemat.export._target import Trunk
 from edgemat.export.onnx import OnnxRunner
-from edgemat.export.tflite import _flatbuffer, _metadata, _runner
+from edgemat.export.tflite import _flatbuffer, _metadata, _reading, _runner
 
 Images = npt.NDArray[np.uint8]
 TARGET = tflite.TARGET
@@ -72,7 +72,7 @@ def test_the_same_trunk_gives_the_same_bytes(trunk: Trunk, tmp_path: Path) -> No
 
 def test_tensors_have_the_trunk_s_names(trunk: Trunk, tmp_path: Path) -> None:
     TARGET.convert(trunk, "fp32", tmp_path / "a.tflite")
-    model = _runner.read_model((tmp_path / "a.tflite").read_bytes())
+    model = _reading.read_model((tmp_path / "a.tflite").read_bytes())
     graph = onnx.load(trunk.path).graph
     known = {"image", *(n for node in graph.node for n in node.output), *(t.name for t in graph.initializer)}
     names = [tensor.name.decode() for tensor in model.subgraphs[0].tensors]
@@ -84,7 +84,7 @@ def test_the_file_says_what_it_is(trunk: Trunk, tmp_path: Path) -> None:
     TARGET.convert(trunk, "fp16", tmp_path / "a.tflite")
     content = (tmp_path / "a.tflite").read_bytes()
     assert content[4:8] == b"TFL3"
-    entries = _runner.metadata_of(_runner.read_model(content))
+    entries = _reading.metadata_of(_reading.read_model(content))
     metadata = _metadata.parse(entries, "a.tflite")
     assert (metadata.name, metadata.version, metadata.author) == (trunk.info.name, "0.0", "the tests")
     assert (metadata.license, metadata.description) == ("Apache-2.0", "A small student.")

@@ -12,7 +12,7 @@ import pytest
 
 from edgemat.export._target import Trunk
 from edgemat.export.onnx import OnnxRunner
-from edgemat.export.tflite import TARGET, _flatbuffer, _runner
+from edgemat.export.tflite import TARGET, _flatbuffer, _reading
 
 Images = npt.NDArray[np.uint8]
 
@@ -95,7 +95,7 @@ def test_a_flag_flipped_in_the_file_is_located(trunk: Trunk, images: Images, tmp
     path = tmp_path / "a.tflite"
     TARGET.convert(trunk, "fp32", path)
     assert differing(trunk, path, images, "fp32") == []
-    model = _runner.read_model(path.read_bytes())
+    model = _reading.read_model(path.read_bytes())
     graph = model.subgraphs[0]
     resize = next(o for o in graph.operators if isinstance(o.builtinOptions, _flatbuffer.schema.ResizeBilinearOptionsT))
     resize.builtinOptions.halfPixelCenters = False

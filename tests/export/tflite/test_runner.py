@@ -13,7 +13,7 @@ import pytest
 from edgemat.errors import InputError
 from edgemat.export._target import Trunk
 from edgemat.export.onnx import OnnxRunner
-from edgemat.export.tflite import TARGET, _flatbuffer, _runner
+from edgemat.export.tflite import TARGET, _flatbuffer, _reading, _runner
 
 Images = npt.NDArray[np.uint8]
 
@@ -51,7 +51,7 @@ def test_threads_change_nothing(artefact: Path, images: Images) -> None:
 
 def test_the_declared_normalisation_is_obeyed(artefact: Path, tmp_path: Path, images: Images) -> None:
     """A file that declares another normalisation is fed by it: the difference is then what an app would see."""
-    model = _runner.read_model(artefact.read_bytes())
+    model = _reading.read_model(artefact.read_bytes())
     entry = next(e for e in model.metadata if e.name == b"TFLITE_METADATA")
     buffer = model.buffers[entry.buffer]
     buffer.data = np.frombuffer(
@@ -87,7 +87,7 @@ def test_garbage_is_an_error(tmp_path: Path) -> None:
 
 
 def test_a_file_without_metadata_is_an_error(artefact: Path, tmp_path: Path) -> None:
-    model: Any = _runner.read_model(artefact.read_bytes())
+    model: Any = _reading.read_model(artefact.read_bytes())
     model.metadata = []
     path = tmp_path / "bare.tflite"
     path.write_bytes(_flatbuffer.write(model))
