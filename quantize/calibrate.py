@@ -61,7 +61,7 @@ def activations(
 ) -> dict[str, QParams]:
     """Return scale and zero point of every tensor, from what was seen of each group."""
     given, shapes = rules.fixed(graph, scheme), forms(graph, scheme)
-    found = {}
+    found: dict[str, QParams] = {}
     for seen in stats:
         lead = seen.names[0]
         params = given[lead] if lead in given else ranges.choose(seen, shapes[lead], method, percentile)

@@ -1,4 +1,4 @@
-"""Run a float graph on calibration images and keep what ranges are chosen from: extremes and histograms, never tensors."""
+"""Run a float graph on calibration images and keep what ranges are chosen from: extremes and histograms, no tensors."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class Stats:
         highs: Largest value on each image, float64, (N,).
         start: Where the histogram begins: 0 or below.
         stop: Where it ends: above ``start``.
-        counts: Share of each tensor's values in each bin, summed over the group's tensors and a block's images, float64,
-            (blocks, bins). Image ``i`` is in block ``i % blocks``.
+        counts: Share of each tensor's values in each bin, summed over the group's tensors and a block's images,
+            float64, (blocks, bins). Image ``i`` is in block ``i % blocks``.
     """
 
     names: tuple[str, ...]
@@ -51,7 +51,8 @@ class Stats:
     def centres(self) -> npt.NDArray[np.float64]:
         """Middle of each bin."""
         width = (self.stop - self.start) / self.counts.shape[1]
-        return self.start + width * (np.arange(self.counts.shape[1]) + 0.5)
+        middles: npt.NDArray[np.float64] = self.start + width * (np.arange(self.counts.shape[1]) + 0.5)
+        return middles
 
     def resampled(self, blocks: npt.NDArray[np.int64]) -> Stats:
         """Return the same of a sample of the blocks, drawn with repetition; their images come with them."""
@@ -141,8 +142,8 @@ def _check_finite(values: Tensors, image: int, origin: str) -> None:
         bad = int(np.size(value) - np.isfinite(value).sum())
         if bad:
             raise InputError(
-                f"{origin}: tensor {name}: {bad} of {np.size(value)} values NaN or infinite on calibration image {image}; "
-                "the weights overflow: use an earlier checkpoint"
+                f"{origin}: tensor {name}: {bad} of {np.size(value)} values NaN or infinite on calibration image "
+                f"{image}; the weights overflow: use an earlier checkpoint"
             )
 
 
