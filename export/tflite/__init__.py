@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgemat.export._target import Gate, Target
+from edgemat.export._target import Gate, IntegerGate, Target
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from edgemat.export._target import Runner, Trunk
+    from edgemat.export._target import Runner, Scales, Trunk
     from edgemat.inspection import Inspection
 
 
@@ -37,11 +37,22 @@ def _facts(path: Path) -> Inspection:
     return inspect(path)
 
 
+def _scales(path: Path) -> Scales:
+    from edgemat.export.tflite._inspect import scales
+
+    return scales(path)
+
+
 TARGET = Target(
     name="tflite",
     title="TFLite for LiteRT on Android, iOS and embedded Linux",
     suffix=".tflite",
-    gates={"fp32": Gate(1e-5, 1e-6), "fp16": Gate(5e-3, 5e-4)},
+    gates={
+        "fp32": Gate(1e-5, 1e-6),
+        "fp16": Gate(5e-3, 5e-4),
+        "int8": IntegerGate(),
+        "int8_float_io": IntegerGate(),
+    },
     extra="tflite",
     requires=("ai_edge_litert", "flatbuffers"),
     proves="runs the file in LiteRT with XNNPACK, as a phone's CPU does; proves nothing about a phone's GPU or NPU",
@@ -49,4 +60,5 @@ TARGET = Target(
     load=_load,
     check=_complaints,
     inspect=_facts,
+    scales=_scales,
 )

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ai_edge_litert import schema_py_generated as schema
+import numpy as np
 
 from edgemat.errors import InputError
-from edgemat.export.tflite import _metadata
-from edgemat.export.tflite._reading import metadata_of, read_bytes, read_model
+from edgemat.export.tflite import _grid_check, _metadata
+from edgemat.export.tflite._reading import (
+    WEIGHTED,
+    grid_of,
+    kind_of,
+    metadata_of,
+    name_of,
+    read_bytes,
+    read_model,
+    shape_of,
+    stated,
+    type_of,
+)
 from edgemat.export.tflite._runner import SIGNATURE, open_interpreter
 
-_TYPES = {value: name for name, value in vars(schema.TensorType).items() if isinstance(value, int)}
-_OPS = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
-_CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV")
+_STORED = {"fp32": "float32", "fp16": "float16", "int8": "int8", "int8_float_io": "int8"}
+"""Precision to the type that stores the weights."""
 
 
 def check(path: Path) -> tuple[str, ...]:
@@ -31,34 +40,48 @@ def check(path: Path) -> tuple[str, ...]:
     content = read_bytes(path)
     interpreter = open_interpreter(content, path)
     model = read_model(content)
+    try:
+        precision = stated(model).get("precision")
+    except ValueError as error:
+        return (f"metadata {_metadata.EXTRA} is not JSON ({error})",)
+    if precision not in _STORED:
+        return (f"metadata {_metadata.EXTRA} states precision {precision}, expected one of {', '.join(_STORED)}",)
+    grid = _grid_check.complaints(model) if _STORED[precision] == "int8" else _weights(model, precision)
     return (
-        *_signature(model),
+        *_signature(model, "int8" if precision == "int8" else "float32"),
         *_described(model, str(path)),
-        *_weights(model),
+        *grid,
         *_delegated(interpreter, model),
     )
 
 
-def _signature(model: Any) -> Iterator[str]:
-    """One signature; one image in, one matte out, of one size."""
+def _signature(model: Any, wanted: str) -> Iterator[str]:
+    """One signature; one image in, one matte out, of one size and of the type ``wanted``."""
     keys = [s.signatureKey.decode() for s in model.signatureDefs or ()]
     if keys != [SIGNATURE] or len(model.subgraphs) != 1:
         yield f"{len(model.subgraphs)} subgraphs, signatures {keys}; expected one, {SIGNATURE}"
         return
-    signature, tensors = model.signatureDefs[0], model.subgraphs[0].tensors
+    signature, graph = model.signatureDefs[0], model.subgraphs[0]
     sizes = set()
     for side, name, channels in ((signature.inputs, "image", 3), (signature.outputs, "alpha", 1)):
         names = [entry.name.decode() for entry in side]
         if names != [name]:
             yield f"signature {SIGNATURE} names {names}, expected ['{name}']"
             continue
-        tensor = tensors[side[0].tensorIndex]
-        shape, kind = [int(n) for n in tensor.shape], _TYPES[tensor.type]
+        index = int(side[0].tensorIndex)
+        shape, kind = list(shape_of(graph, index)), type_of(graph, index)
         sizes.add(tuple(shape[1:3]))
-        if len(shape) != 4 or shape[0] != 1 or shape[3] != channels or kind != "FLOAT32":
-            yield f"{name} is {kind} {shape}, expected FLOAT32 [1, H, W, {channels}]"
+        if len(shape) != 4 or shape[0] != 1 or shape[3] != channels or kind != wanted:
+            yield f"{name} is {kind.upper()} {shape}, expected {wanted.upper()} [1, H, W, {channels}]"
+        elif name == "image" and kind == "int8" and not _is_pixels(graph, index):
+            yield f"{name}: its codes are not pixels; expected scale 1/255, zero point -128"
     if len(sizes) > 1:
         yield f"image and alpha differ in size: {sorted(sizes)}"
+
+
+def _is_pixels(graph: Any, index: int) -> bool:
+    scales, zeros = grid_of(graph, index)
+    return scales.tolist() == [np.float32(1 / 255)] and zeros.tolist() == [-128]
 
 
 def _described(model: Any, file: str) -> Iterator[str]:
@@ -86,26 +109,19 @@ def _described(model: Any, file: str) -> Iterator[str]:
         yield f"metadata normalisation mean {metadata.mean} std {metadata.std}, expected 0 and 255: RGB in [0, 1]"
 
 
-def _weights(model: Any) -> Iterator[str]:
-    """All convolution weights are of the type that the precision promises."""
-    try:
-        precision = json.loads(metadata_of(model).get(_metadata.EXTRA, b"{}")).get("precision")
-    except ValueError as error:
-        yield f"metadata {_metadata.EXTRA} is not JSON ({error})"
-        return
-    wanted = {"fp32": "FLOAT32", "fp16": "FLOAT16"}.get(precision)
-    if wanted is None:
-        yield f"metadata {_metadata.EXTRA} states precision {precision}, expected fp32 or fp16"
-        return
-    graph = model.subgraphs[0]
-    stored = {int(op.outputs[0]): int(op.inputs[0]) for op in graph.operators if _op(model, op) == "DEQUANTIZE"}
+def _weights(model: Any, precision: str) -> Iterator[str]:
+    """All convolution weights of a float file are of the type that the precision promises."""
+    graph, wanted = model.subgraphs[0], _STORED[precision]
+    stored = {int(op.outputs[0]): int(op.inputs[0]) for op in graph.operators if kind_of(model, op) == "DEQUANTIZE"}
     for op in graph.operators:
-        if _op(model, op) not in _CONVOLUTIONS:
+        kind = kind_of(model, op)
+        if kind not in WEIGHTED:
             continue
-        index = int(op.inputs[1])
-        tensor = graph.tensors[stored.get(index, index)]
-        if _TYPES[tensor.type] != wanted:
-            yield f"weight {tensor.name.decode()} is {_TYPES[tensor.type]}, expected {wanted} at {precision}"
+        index = int(op.inputs[WEIGHTED[kind][0]])
+        index = stored.get(index, index)
+        if type_of(graph, index) != wanted:
+            found = type_of(graph, index).upper()
+            yield f"weight {name_of(graph, index)} is {found}, expected {wanted.upper()} at {precision}"
 
 
 def _delegated(interpreter: Any, model: Any) -> Iterator[str]:
@@ -128,7 +144,7 @@ def _delegated(interpreter: Any, model: Any) -> Iterator[str]:
             covered.add(producers[index])
             pending.extend(int(i) for i in graph.operators[producers[index]].inputs)
     left = [
-        f"{_op(model, op)} (writes {graph.tensors[int(op.outputs[0])].name.decode()})"
+        f"{kind_of(model, op)} (writes {name_of(graph, int(op.outputs[0]))})"
         for i, op in enumerate(graph.operators)
         if i not in covered
     ]
@@ -136,8 +152,3 @@ def _delegated(interpreter: Any, model: Any) -> Iterator[str]:
         yield f"XNNPACK leaves {len(left)} of {len(graph.operators)} operators out: {', '.join(left[:8])}"
     if len(partitions) != 1:
         yield f"{len(partitions)} XNNPACK partitions, expected 1"
-
-
-def _op(model: Any, operator: Any) -> str:
-    name: str = _OPS[model.operatorCodes[operator.opcodeIndex].builtinCode]
-    return name

@@ -26,9 +26,6 @@ def conv(e: Emitter, node: Node) -> None:
     strides, dilations = node.take("strides", [1, 1]), node.take("dilations", [1, 1])
     source, padding = padded(e, node, kernel, strides, dilations)
     output, activation = e.fused(node)
-    bias = _bias(e, node, weight.shape[0])
-    if node.outputs[0] in e.shuffled:
-        weight, bias = (value[e.shuffled[node.outputs[0]]] for value in (weight, bias))
     shared = {
         "padding": padding,
         "strideH": strides[0],
@@ -37,13 +34,12 @@ def conv(e: Emitter, node: Node) -> None:
         "dilationWFactor": dilations[1],
         "fusedActivationFunction": activation,
     }
-    bias_index = e.constant(_bias_name(node), bias)
     if group == 1:
-        inputs = [source, e.weight(name, weight.transpose(0, 2, 3, 1)), bias_index]
+        inputs = [source, *e.parameters(node, 0, (0, 2, 3, 1))]
         e.emit("CONV_2D", inputs, output, schema.Conv2DOptionsT(**shared))
         return
     options = schema.DepthwiseConv2DOptionsT(**shared, depthMultiplier=weight.shape[0] // channels)
-    inputs = [source, e.weight(name, weight.transpose(1, 2, 3, 0)), bias_index]
+    inputs = [source, *e.parameters(node, 0, (1, 2, 3, 0))]
     e.emit("DEPTHWISE_CONV_2D", inputs, output, options, version=1 if dilations == [1, 1] else 2)
 
 
@@ -71,19 +67,11 @@ def conv_transpose(e: Emitter, node: Node) -> None:
             f"kernel {kernel}, strides {strides}, pads {pads}, output_padding {extra}: TRANSPOSE_CONV has pads 0, "
             f"or (begin, end) {same} with an output of stride times the input"
         )
-    bias = _bias(e, node, weight.shape[1])
-    if node.outputs[0] in e.shuffled:
-        order = e.shuffled[node.outputs[0]]
-        weight, bias = weight[:, order], bias[order]
     shape = e.constant(f"{node.outputs[0]}#shape", np.array([n, *size, weight.shape[1]], np.int32))
-    inputs = [
-        shape,
-        e.weight(name, weight.transpose(1, 2, 3, 0)),
-        e.tensor(image),
-        e.constant(_bias_name(node), bias),
-    ]
+    output = e.saturated(node)
+    kernel_index, bias_index = e.parameters(node, 1, (1, 2, 3, 0))
     options = schema.TransposeConvOptionsT(padding=padding, strideH=strides[0], strideW=strides[1])
-    e.emit("TRANSPOSE_CONV", inputs, node.outputs[0], options, version=3)
+    e.emit("TRANSPOSE_CONV", [shape, kernel_index, e.tensor(image), bias_index], output, options, version=3)
 
 
 def kernel_of(node: Node, weight: Array) -> list[int]:
@@ -139,8 +127,8 @@ def pad_zeros(e: Emitter, image: str, pads: list[tuple[int, int]], name: str) ->
     n, c, h, w = e.shape(image)
     shape = [size + sum(pad) for size, pad in zip((n, h, w, c), pads, strict=True)]
     inputs = [e.tensor(image), e.constant(f"{name}#amounts", np.array(pads, np.int32))]
-    index = e.model.activation(name, (shape[0], shape[1], shape[2], shape[3]))
-    e.model.operator("PAD", inputs, [index], schema.PadOptionsT())
+    index = e.goal(name) if name in e.graph.shapes else e.inner(name, tuple(shape), image)
+    e.operator("PAD", inputs, [index], schema.PadOptionsT())
     return index
 
 
@@ -148,12 +136,3 @@ def _same(out: int, stride: int, kernel: int, dilation: int, size: int | None = 
     """Return what TFLite's SAME pads before and after, for a convolution with ``out`` results of ``size`` values."""
     total = max(0, (out - 1) * stride + (kernel - 1) * dilation + 1 - (out * stride if size is None else size))
     return total // 2, total - total // 2
-
-
-def _bias(e: Emitter, node: Node, channels: int) -> Array:
-    """Return the bias, zeros where there is none: older delegates want one."""
-    return e.value(node.given(2), "bias") if node.given(2) else np.zeros(channels, np.float32)
-
-
-def _bias_name(node: Node) -> str:
-    return node.given(2) or f"{node.outputs[0]}#bias"

@@ -24,6 +24,9 @@ MARK = "#"
 ACTIVATIONS = {(0.0, float("inf")): "RELU", (0.0, 6.0): "RELU6", (-1.0, 1.0): "RELU_N1_TO_1"}
 """Bounds that TFLite fuses into the operator before."""
 
+SIDES = ("MAXIMUM", "MINIMUM")
+"""Operators that hold to a lower and to an upper bound."""
+
 HALF_MAX = float(np.finfo(np.float16).max)
 
 
@@ -38,6 +41,7 @@ class Emitter:
         half: Store convolution weights as float16.
         shuffled: Tensors whose channels the model holds in another order than the trunk, with that order.
         done: Outputs of nodes that were fused into the one before.
+        aliases: Activations that are another one.
     """
 
     def __init__(self, graph: Graph, half: bool) -> None:
@@ -47,7 +51,7 @@ class Emitter:
         self.half = half
         self.shuffled = _shuffled(graph)
         self.done: set[str] = set()
-        self._aliases: dict[str, str] = {}
+        self.aliases: dict[str, str] = {}
 
     def shape(self, name: str) -> tuple[int, int, int, int]:
         """Return the shape of an activation, in ONNX's layout.
@@ -62,25 +66,71 @@ class Emitter:
             raise RefusedError(f"tensor {name} has rank {len(shape)}, expected 4 (NCHW)")
         return (shape[0], shape[1], shape[2], shape[3])
 
+    def entry(self, name: str) -> int:
+        """Return the model's index of the graph's input, as an app feeds it."""
+        return self.tensor(name)
+
+    def exit(self, name: str) -> int:
+        """Return the model's index of the graph's output, as an app reads it."""
+        return self.tensor(name)
+
+    def facts(self) -> dict[str, Any]:
+        """Return what the file should say of itself beside its precision, JSON-ready."""
+        return {}
+
+    def begin(self, node: Node) -> None:
+        """Be told which node comes next."""
+
+    def end(self) -> None:
+        """Be told that it is translated."""
+
     def tensor(self, name: str) -> int:
-        """Return the model's index of an activation."""
-        name = self._aliases.get(name, name)
+        """Return the model's index of an activation that is read."""
+        return self.model.activation(self.label(name), self.nhwc(name))
+
+    def goal(self, name: str) -> int:
+        """Return the model's index of an activation that is written."""
+        return self.tensor(name)
+
+    def inner(self, name: str, shape: tuple[int, ...], like: str) -> int:
+        """Return the model's index of a new activation of the emitter's own, NHWC, on the grid of ``like``."""
+        del like
+        return self.model.activation(name, shape)
+
+    def label(self, name: str) -> str:
+        """Return the name of an activation in the model."""
+        name = self.aliases.get(name, name)
+        return f"{name}{MARK}dcr" if name in self.shuffled else name
+
+    def nhwc(self, name: str) -> tuple[int, int, int, int]:
+        """Return the shape of an activation in the model."""
         n, c, h, w = self.shape(name)
-        return self.model.activation(f"{name}{MARK}dcr" if name in self.shuffled else name, (n, h, w, c))
+        return (n, h, w, c)
 
     def alias(self, name: str, source: str) -> None:
         """Let an activation be another one."""
-        self._aliases[name] = self._aliases.get(source, source)
+        self.aliases[name] = self.aliases.get(source, source)
 
     def operand(self, name: str) -> int:
         """Return the model's index of an activation or of a constant that broadcasts against activations."""
-        value = self.graph.constants.get(name)
-        if value is None:
-            return self.tensor(name)
+        return self.constant(name, self.broadcast(name)) if name in self.graph.constants else self.tensor(name)
+
+    def joined(self, name: str, output: str) -> int:
+        """Return the model's index of what a concatenation to ``output`` reads of an activation or constant."""
+        del output
+        return self.operand(name)
+
+    def broadcast(self, name: str) -> Array:
+        """Return a constant as it stands beside activations: rank 4, NHWC, float32.
+
+        Raises:
+            RefusedError: Its rank is greater.
+        """
+        value = self.graph.constants[name]
         if value.ndim > 4:
             raise RefusedError(f"constant {name} has rank {value.ndim}, expected at most 4")
         nchw = value.reshape((1,) * (4 - value.ndim) + value.shape)
-        return self.constant(name, nchw.transpose(0, 2, 3, 1).astype(np.float32))
+        return nchw.transpose(0, 2, 3, 1).astype(np.float32)
 
     def value(self, name: str, what: str) -> Array:
         """Return the value of a constant input.
@@ -103,7 +153,25 @@ class Emitter:
             raise InputError(f"tensor {name}: {bad} of {value.size} values are NaN or infinite; train or load again")
         return self.model.constant(name, np.ascontiguousarray(value))
 
-    def weight(self, name: str, value: Array) -> int:
+    def parameters(self, node: Node, axis: int, layout: tuple[int, ...]) -> list[int]:
+        """Return the model's indices of a convolution's weight and bias; zeros where it has none: delegates want one.
+
+        Args:
+            node: Conv or ConvTranspose.
+            axis: Of the weight's output channels in ONNX.
+            layout: ONNX's axes in TFLite's order.
+        """
+        weight = self.value(node.inputs[1], "weight")
+        order = self.shuffled.get(node.outputs[0], np.arange(weight.shape[axis]))
+        weight = weight.take(order, axis).transpose(layout)
+        return [self._weight(node.inputs[1], weight), self.constant(bias_name(node), self.bias(node, axis)[order])]
+
+    def bias(self, node: Node, axis: int) -> Array:
+        """Return a convolution's bias, zeros where there is none."""
+        channels = self.value(node.inputs[1], "weight").shape[axis]
+        return self.value(node.given(2), "bias") if node.given(2) else np.zeros(channels, np.float32)
+
+    def _weight(self, name: str, value: Array) -> int:
         """Store convolution weights, as float16 followed by DEQUANTIZE where the precision asks for it.
 
         Raises:
@@ -140,9 +208,44 @@ class Emitter:
         self.done.add(follower.outputs[0])
         return follower.outputs[0], getattr(schema.ActivationFunctionType, ACTIVATIONS[bounds])
 
+    def saturated(self, node: Node) -> str:
+        """Return the output to write of an operator that fuses no activation."""
+        return node.outputs[0]
+
+    def clamp(self, node: Node, bounds: tuple[float, float]) -> None:
+        """Append the operators of a Relu or Clip: what TFLite has for the bounds, else MAXIMUM and MINIMUM.
+
+        Both are exact. RELU_0_TO_1 would say alpha's bounds in one operator, but XNNPACK does not take it, and runtimes
+        before 2.10 do not know it. The bounds have rank 4 because quantizers want an operand of the activation's rank.
+        """
+        source, output = self.tensor(node.inputs[0]), node.outputs[0]
+        if bounds in ACTIVATIONS:
+            self.emit(ACTIVATIONS[bounds], [source], output)
+            return
+        limits = [np.full((1, 1, 1, 1), bound, np.float32) for bound in bounds]
+        self.between(source, output, [(op, v) for op, v in zip(SIDES, limits, strict=True) if np.isfinite(v).all()])
+
+    def between(self, source: int, output: str, steps: list[tuple[str, Array]], quantization: Any = None) -> None:
+        """Append MAXIMUM and MINIMUM, or one of the two, from tensor ``source`` to the activation ``output``."""
+        for i, (op, value) in enumerate(steps):
+            limit = self.model.constant(f"{output}{MARK}{op.lower()}", value, quantization)
+            inner = i < len(steps) - 1
+            goal = self.inner(f"{output}{MARK}max", self.nhwc(output), output) if inner else self.goal(output)
+            self.operator(op, [source, limit], [goal], schema.MaximumMinimumOptionsT())
+            source = goal
+
     def emit(self, op: str, inputs: list[int], output: str, options: Any = None, version: int = 1) -> None:
         """Append an operator that writes the activation ``output``."""
-        self.model.operator(op, inputs, [self.tensor(output)], options, version)
+        self.operator(op, inputs, [self.goal(output)], options, version)
+
+    def operator(self, op: str, inputs: list[int], outputs: list[int], options: Any = None, version: int = 1) -> None:
+        """Append an operator at the lowest version that has the semantics asked for."""
+        self.model.operator(op, inputs, outputs, options, version)
+
+
+def bias_name(node: Node) -> str:
+    """Return the name of a convolution's bias, of one that it does not have too."""
+    return node.given(2) or f"{node.outputs[0]}{MARK}bias"
 
 
 def _shuffled(graph: Graph) -> dict[str, npt.NDArray[np.int64]]:
@@ -171,19 +274,18 @@ def _shuffled(graph: Graph) -> dict[str, npt.NDArray[np.int64]]:
     return orders
 
 
-def translate(graph: Graph, half: bool) -> Emitter:
+def translate(graph: Graph, emitter: Emitter) -> None:
     """Translate all nodes.
 
     Args:
         graph: The trunk.
-        half: Store convolution weights as float16.
+        emitter: Its model grows.
 
     Raises:
         UnsupportedOpError: Nodes that cannot be translated, all of them, and what can.
     """
     from edgemat.export.tflite._ops import OPS
 
-    emitter = Emitter(graph, half)
     refused: list[str] = []
     for node in graph.nodes:
         if node.outputs[0] in emitter.done:
@@ -191,7 +293,9 @@ def translate(graph: Graph, half: bool) -> Emitter:
         try:
             if node.op not in OPS:
                 raise RefusedError("operator not supported")
+            emitter.begin(node)
             OPS[node.op](emitter, node)
+            emitter.end()
             if node.attributes:
                 raise RefusedError(f"attribute {', '.join(sorted(node.attributes))} is not translated")
         except RefusedError as error:
@@ -202,7 +306,6 @@ def translate(graph: Graph, half: bool) -> Emitter:
             + "\n".join(refused)
             + f"\nsupported operators: {', '.join(sorted(OPS))}"
         )
-    return emitter
 
 
 def convert(trunk: Trunk, precision: str, path: Path) -> None:
@@ -210,19 +313,29 @@ def convert(trunk: Trunk, precision: str, path: Path) -> None:
 
     Args:
         trunk: Float ONNX, input ``image`` (1, 3, H, W), output ``alpha`` (1, 1, H, W).
-        precision: ``fp32``, or ``fp16`` for float16 weights with float32 input, output and arithmetic.
+        precision: ``fp32``; ``fp16`` for float16 weights with float32 input, output and arithmetic; ``int8`` for the
+            trunk's grid, ``int8_float_io`` for the same with float32 input and output.
         path: The goal.
 
     Raises:
         UnsupportedOpError: Nodes that cannot be translated, all of them.
-        InputError: The ONNX cannot be read, or a weight cannot be stored.
+        InputError: The ONNX cannot be read, a weight cannot be stored, or the grid breaks a rule.
     """
+    from edgemat.export.tflite._integer import IntegerEmitter
+
     graph = _source.read(trunk.path)
-    emitter = translate(graph, half=precision == "fp16")
+    emitter: Emitter
+    if precision.startswith("int8"):
+        assert trunk.grid is not None  # the frame has seen to it
+        emitter = IntegerEmitter(graph, trunk.grid, trunk.path.name, float_ends=precision != "int8")
+    else:
+        emitter = Emitter(graph, half=precision == "fp16")
+    (image,) = (emitter.entry(name) for name in graph.inputs)
+    translate(graph, emitter)
+    (alpha,) = (emitter.exit(name) for name in graph.outputs)
     model = emitter.model
-    inputs = dict(zip(("image",), map(emitter.tensor, graph.inputs), strict=True))
-    outputs = dict(zip(("alpha",), map(emitter.tensor, graph.outputs), strict=True))
-    metadata = _metadata.build(trunk.info, trunk.height, trunk.width, model.min_runtime(), precision)
-    content = model.finish(trunk.info.description, inputs, outputs, metadata)
+    facts = {"precision": precision, **emitter.facts()}
+    metadata = _metadata.build(trunk.info, trunk.height, trunk.width, model.min_runtime(), facts)
+    content = model.finish(trunk.info.description, {"image": image}, {"alpha": alpha}, metadata)
     with atomic_path(path) as temporary:
         temporary.write_bytes(content)

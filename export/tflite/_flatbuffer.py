@@ -18,28 +18,46 @@ TYPES = {
 
 RUNTIMES = {
     ("ADD", 1): "1.5.0",
+    ("ADD", 2): "1.14.0",
     ("AVERAGE_POOL_2D", 1): "1.5.0",
+    ("AVERAGE_POOL_2D", 2): "1.14.0",
     ("CONCATENATION", 1): "1.5.0",
+    ("CONCATENATION", 2): "1.14.0",
     ("CONV_2D", 1): "1.5.0",
+    ("CONV_2D", 3): "1.14.0",
     ("DEPTHWISE_CONV_2D", 1): "1.5.0",
     ("DEPTHWISE_CONV_2D", 2): "1.12.0",
+    ("DEPTHWISE_CONV_2D", 3): "1.14.0",
     ("DEPTH_TO_SPACE", 1): "2.1.0",
+    ("DEPTH_TO_SPACE", 2): "2.5.0",
+    ("DEQUANTIZE", 2): "1.14.0",
     ("DEQUANTIZE", 3): "1.15.0",
     ("DIV", 1): "1.6.0",
     ("LOGISTIC", 1): "1.14.0",
+    ("LOGISTIC", 2): "1.14.0",
     ("MAXIMUM", 1): "1.14.0",
+    ("MAXIMUM", 2): "1.14.0",
     ("MAX_POOL_2D", 1): "1.5.0",
+    ("MAX_POOL_2D", 2): "1.14.0",
     ("MEAN", 1): "1.6.0",
+    ("MEAN", 2): "1.14.0",
     ("MINIMUM", 1): "1.14.0",
+    ("MINIMUM", 2): "1.14.0",
     ("MUL", 1): "1.5.0",
+    ("MUL", 2): "1.14.0",
+    ("MUL", 3): "1.15.0",
     ("PAD", 1): "1.5.0",
+    ("PAD", 2): "1.14.0",
+    ("QUANTIZE", 1): "1.14.0",
     ("RELU", 1): "1.5.0",
     ("RELU6", 1): "1.5.0",
     ("RELU_N1_TO_1", 1): "1.5.0",
     ("RESIZE_BILINEAR", 3): "2.2.0",
     ("RESIZE_NEAREST_NEIGHBOR", 3): "2.3.0",
     ("SPACE_TO_DEPTH", 1): "1.5.0",
+    ("SPACE_TO_DEPTH", 2): "1.14.0",
     ("SUB", 1): "1.6.0",
+    ("SUB", 2): "1.14.0",
     ("TRANSPOSE_CONV", 3): "2.3.0",
 }
 """The first TFLite runtime that runs an operator at a version; the operators and versions that are ever written."""
@@ -121,6 +139,11 @@ class ModelBuilder:
             operator.builtinOptionsType = getattr(schema.BuiltinOptions, type(options).__name__.removesuffix("T"))
             operator.builtinOptions = options
         self._operators.append(operator)
+
+    def product(self, one: int, two: int, output: int) -> float:
+        """Return the scales of two int8 tensors, multiplied, over a third's: MUL's version depends on it."""
+        scales = [float(self._tensors[index].quantization.scale[0]) for index in (one, two, output)]
+        return scales[0] * scales[1] / scales[2]
 
     def min_runtime(self) -> str:
         """Return the first runtime version that runs every operator so far."""

@@ -17,12 +17,12 @@ from edgemat.export.tflite._reading import (
     kind_of,
     name_of,
     orders_of,
+    shift_of,
     stated,
     type_of,
     verified,
 )
 from edgemat.inspection import FLOATS, INTEGERS, MOVES, Inspection, OpFact
-from edgemat.quantize.scheme import Scheme
 
 _MOVING = (
     *("CONCATENATION", "DEPTH_TO_SPACE", "DEQUANTIZE", "MAXIMUM", "MAX_POOL_2D", "MINIMUM", "PAD", "QUANTIZE"),
@@ -101,9 +101,3 @@ def scales(path: Path) -> Scales:
             steps = steps[np.argsort(order)]
         weights[name_of(graph, index).partition("#")[0]] = steps
     return Scales(activations, weights)
-
-
-def shift_of(model: Any) -> int:
-    """Return what to add to TFLite's int8 codes for the grid's: 128 where those count from 0."""
-    low, _ = Scheme.parse(stated(model).get("scheme", Scheme().name)).limits
-    return low + 128

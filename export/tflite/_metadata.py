@@ -30,6 +30,14 @@ _NORMALIZATION_OPTIONS = 1  # ProcessUnitOptions
 _MODEL = {"name": 0, "description": 1, "version": 2, "author": 4, "license": 5}
 
 
+_AS_REALS = ("(pixel - mean) / std of 8-bit pixels: float values in [0, 1].", "in [0, 1]")
+_AS_CODES = (
+    "int8 codes of (pixel - mean) / std of 8-bit pixels at the tensor's scale and zero point: pixel - 128.",
+    "int8 codes at the tensor's scale and zero point: code + 128 is 8-bit alpha, (code + 128) / 255 in [0, 1]",
+)
+"""What the descriptions say of an input and an output."""
+
+
 @dataclass(frozen=True)
 class Metadata:
     """What a .tflite file says about itself.
@@ -57,7 +65,7 @@ class Metadata:
     output_description: str
 
 
-def build(info: ModelInfo, height: int, width: int, min_runtime: str, precision: str) -> dict[str, bytes]:
+def build(info: ModelInfo, height: int, width: int, min_runtime: str, facts: Mapping[str, Any]) -> dict[str, bytes]:
     """Return the metadata entries of a file, name to content.
 
     Args:
@@ -65,26 +73,30 @@ def build(info: ModelInfo, height: int, width: int, min_runtime: str, precision:
         height: Rows of the input.
         width: Columns of the input.
         min_runtime: First TFLite runtime that runs the file.
-        precision: ``fp32`` or ``fp16``.
+        facts: What else the file says of itself, JSON-ready: its precision, and of an integer one its grid. ``input``
+            and ``output`` there hold scale and zero point of ends that are codes.
     """
+    codes = "input" in facts
+    fed, made = _AS_CODES if codes else _AS_REALS
+    low, high = (-128, 127) if codes else (0, 1)
     image: dict[int, Any] = {
         0: "image",
-        1: "RGB image of one face, NHWC. (pixel - mean) / std of 8-bit pixels: float values in [0, 1].",
+        1: f"RGB image of one face, NHWC. {fed}",
         3: {0: _Byte(_IMAGE_PROPERTIES), 1: {0: _Byte(_RGB), 1: {0: width, 1: height}}},  # Content
         4: [{0: _Byte(_NORMALIZATION_OPTIONS), 1: {0: _Floats(0, 0, 0), 1: _Floats(255, 255, 255)}}],
-        5: {0: _Floats(1, 1, 1), 1: _Floats(0, 0, 0)},  # Stats: max, min
+        5: {0: _Floats(high, high, high), 1: _Floats(low, low, low)},  # Stats: max, min
     }
     alpha: dict[int, Any] = {
         0: "alpha",
-        1: "Skin matte, NHWC, in [0, 1]: 1 is skin, 0 is whatever lies before or beside it.",
-        5: {0: _Floats(1), 1: _Floats(0)},
+        1: f"Skin matte, NHWC, {made}: 1 is skin, 0 is whatever lies before or beside it.",
+        5: {0: _Floats(high), 1: _Floats(low)},
     }
     model: dict[int, Any] = {slot: getattr(info, field) for field, slot in _MODEL.items()}
     model[3] = [{0: "main", 2: [image], 3: [alpha]}]
     model[7] = "1.0.0"  # min_parser_version: every field used here is as old as the schema
     builder = flatbuffers.Builder(1024)
     builder.Finish(_pack(builder, model), b"M001")
-    extra = {"precision": precision, **dict(sorted(info.extra.items()))}
+    extra = {**facts, **dict(sorted(info.extra.items()))}
     return {
         RUNTIME: min_runtime.encode().ljust(16, b"\0"),
         NAME: bytes(builder.Output()),

@@ -9,34 +9,20 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from edgemat.export.tflite._conv import VALID, conv, conv_transpose, pad_zeros, padded
-from edgemat.export.tflite._emit import ACTIVATIONS, Emitter
+from edgemat.export.tflite._emit import Emitter
 from edgemat.export.tflite._source import Node, RefusedError
 
 Translator = Callable[[Emitter, Node], None]
 
 
 def clamp(e: Emitter, node: Node) -> None:
-    """Relu, Clip: an activation operator that TFLite has for the bounds, else MAXIMUM and MINIMUM.
-
-    Both are exact. RELU_0_TO_1 would say alpha's bounds in one operator, but XNNPACK does not take it, and runtimes
-    before 2.10 do not know it. The bounds have rank 4 because quantizers want an operand of the activation's rank.
-    """
+    """Relu, Clip."""
     bounds = e.bounds(node)
     if bounds is None:
         raise RefusedError("bounds are computed by the graph, expected constants")
-    image, output = e.tensor(node.inputs[0]), node.outputs[0]
-    if bounds in ACTIVATIONS:
-        e.emit(ACTIVATIONS[bounds], [image], output)
-        return
-    steps = [(op, b) for op, b in zip(("MAXIMUM", "MINIMUM"), bounds, strict=True) if np.isfinite(b)]
-    if not steps:
+    if not np.isfinite(bounds).any():
         raise RefusedError("no bound is given")
-    for i, (op, bound) in enumerate(steps):
-        limit = e.constant(f"{output}#{op.lower()}", np.full((1, 1, 1, 1), bound, np.float32))
-        n, c, h, w = e.shape(output)
-        goal = e.tensor(output) if i == len(steps) - 1 else e.model.activation(f"{output}#max", (n, h, w, c))
-        e.model.operator(op, [image, limit], [goal], schema.MaximumMinimumOptionsT())
-        image = goal
+    e.clamp(node, bounds)
 
 
 def binary(op: str, options: Callable[..., object], e: Emitter, node: Node) -> None:
@@ -59,7 +45,7 @@ def identity(e: Emitter, node: Node) -> None:
 def concat(e: Emitter, node: Node) -> None:
     """Concat: CONCATENATION, the axis in NHWC."""
     axis = (0, 3, 1, 2)[node.take("axis") % 4]
-    inputs = [e.operand(name) for name in node.inputs]
+    inputs = [e.joined(name, node.outputs[0]) for name in node.inputs]
     e.emit("CONCATENATION", inputs, node.outputs[0], schema.ConcatenationOptionsT(axis=axis))
 
 

@@ -13,6 +13,7 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from edgemat.errors import InputError
 from edgemat.export.tflite import _metadata
+from edgemat.quantize.scheme import Scheme
 
 WEIGHTED = {"CONV_2D": (1, 0), "DEPTHWISE_CONV_2D": (1, 3), "TRANSPOSE_CONV": (1, 0)}
 """Operators with a weight: its position among the inputs, and the axis of its output channels."""
@@ -152,3 +153,9 @@ def orders_of(model: Any) -> dict[int, npt.NDArray[np.int64]]:
         cells = readers[following][0].builtinOptions.blockSize ** 2
         found[index] = np.arange(shape_of(graph, index)[3]).reshape(-1, cells).T.ravel()
     return found
+
+
+def shift_of(model: Any) -> int:
+    """Return what to add to TFLite's int8 codes for the grid's: 128 where those count from 0."""
+    low, _ = Scheme.parse(stated(model).get("scheme", Scheme().name)).limits
+    return low + 128

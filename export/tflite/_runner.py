@@ -15,17 +15,30 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from edgemat.errors import InputError
 from edgemat.export._target import Runner
-from edgemat.export.tflite import _metadata
-from edgemat.export.tflite._reading import metadata_of, read_bytes, read_model
+from edgemat.export.tflite import _flatbuffer, _metadata
+from edgemat.export.tflite._reading import (
+    activations_of,
+    metadata_of,
+    name_of,
+    orders_of,
+    read_bytes,
+    read_model,
+    shift_of,
+    stated,
+    type_of,
+)
 
 if TYPE_CHECKING:
     from edgemat.export._target import Alphas, Images
+    from edgemat.quantize.grid import Codes
 
 SIGNATURE = "serving_default"
 
 
 class LiteRTRunner(Runner):
     """A .tflite file in LiteRT, with its default XNNPACK delegate."""
+
+    rounding = "xnnpack"
 
     def __init__(self, path: Path, num_threads: int = 1) -> None:
         """Load ``path``.
@@ -44,6 +57,7 @@ class LiteRTRunner(Runner):
         self._input, self._output = (
             details[0] for details in (self._interpreter.get_input_details(), self._interpreter.get_output_details())
         )
+        self._shown: _Shown | None = None
 
     def run(self, images: Images) -> Alphas:
         """Run the file on RGB uint8 (N, H, W, 3); return alpha float32 (N, H, W)."""
@@ -55,6 +69,15 @@ class LiteRTRunner(Runner):
         interpreter.set_tensor(self._input["index"], quantize(real[None], self._input))
         interpreter.invoke()
         return dequantize(interpreter.get_tensor(self._output["index"]), self._output)[0, :, :, 0]
+
+    def codes(self, image: Images) -> Mapping[str, Codes]:
+        """Run a copy of an integer file whose every tensor is an output, so that XNNPACK itself shows its codes."""
+        if self._shown is None:
+            self._shown = _Shown(self._content, self._path)
+        if not self._shown.names:
+            return {}
+        self._one(self._shown.interpreter, image)
+        return self._shown.codes()
 
     def trace(self, image: Images) -> Mapping[str, npt.NDArray[np.float32]]:
         """Run without a delegate, which would keep no inner tensor, and return the trunk's tensors as NCHW float32."""
@@ -69,6 +92,43 @@ class LiteRTRunner(Runner):
                 value = dequantize(interpreter.get_tensor(details["index"]), details)
                 found[details["name"]] = np.ascontiguousarray(value.transpose(0, 3, 1, 2))
         return found
+
+
+class _Shown:
+    """A copy of an integer file that gives every activation away.
+
+    XNNPACK keeps no tensor inside a partition, but what a subgraph declares as its output it has to write. Kernels are
+    chosen operator by operator, so they are the same as the file's own.
+
+    Attributes:
+        interpreter: Of the copy.
+        names: Of the trunk's tensors, by the file's index.
+    """
+
+    def __init__(self, content: bytes, path: Path) -> None:
+        """Make and open the copy."""
+        model = read_model(content)
+        graph = model.subgraphs[0]
+        kept = [i for i in activations_of(model) if type_of(graph, i) == "int8"]
+        labels = {i: name_of(graph, i).removesuffix("#dcr") for i in kept}
+        self.names = {i: name for i, name in labels.items() if "#" not in name}
+        self._orders, self._shift, self._same = orders_of(model), shift_of(model), stated(model).get("same", {})
+        if not self.names:
+            return
+        # an output that is an input too would be copied by nobody
+        graph.outputs = [int(graph.outputs[0]), *(i for i in self.names if i not in (*graph.inputs, graph.outputs[0]))]
+        model.signatureDefs = []
+        self.interpreter = open_interpreter(_flatbuffer.write(model), path)
+
+    def codes(self) -> dict[str, Codes]:
+        """Return what the last run made: the trunk's names to int32, NCHW, in the grid's codes."""
+        found = {}
+        for index, name in self.names.items():
+            value = self.interpreter.get_tensor(index).astype(np.int32) + self._shift
+            if index in self._orders:
+                value = value[..., np.argsort(self._orders[index])]
+            found[name] = np.ascontiguousarray(value.transpose(0, 3, 1, 2))
+        return found | {name: found[source] for name, source in self._same.items()}
 
 
 def open_interpreter(content: bytes, path: Path, num_threads: int = 1, delegate: bool = True) -> Any:
