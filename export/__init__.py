@@ -44,6 +44,7 @@ def get(name: str) -> Target:
         >>> get("onnx").suffix
         '.onnx'
     """
+    name = name.replace("-", "_")  # a module's name; both are understood
     if name not in names():
         near = difflib.get_close_matches(name, names(), n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgemat.errors import EdgematError, InputError, OutputError
-from edgemat.export._target import Gate, Runner, Target, Trunk
+from edgemat.export._compare import References, judge
+from edgemat.export._target import Target, Trunk, Trunks
 from edgemat.files import atomic_path, sha256, write_json
 from edgemat.verify import preview
-from edgemat.verify.compare import compare, complaints
-from edgemat.verify.diagnose import diagnose
+from edgemat.verify.compare import complaints
 from edgemat.verify.report import Report, Result
 
 if TYPE_CHECKING:
@@ -30,52 +30,56 @@ if TYPE_CHECKING:
     Progress = Callable[[str], None]
 
 logger = logging.getLogger(__name__)
+_LINES = 12
+"""Findings that a message tells at most."""
 
 
 def export(
-    trunk: Trunk,
+    trunks: Trunks,
     targets: Sequence[Target],
     precision: str | None,
     out_dir: Path,
     images: Images,
     on_progress: Progress = lambda _: None,
 ) -> Report:
-    """Export a trunk to targets and compare each artefact with ONNX Runtime on the trunk.
+    """Export a network to targets and compare each artefact with its reference.
 
-    An artefact that fails is kept beside its place as ``NAME.rejected.SUFFIX``; an earlier good one stays. A target
-    that fails, or crashes, does not stop the others. ``report.json`` and ``preview.png`` are written beside the
-    artefacts.
+    A float artefact is compared with ONNX Runtime on the float graph; an integer one with the reference on the same
+    grid, tensor by tensor. An artefact that fails is kept beside its place as ``NAME.rejected.SUFFIX``; an earlier
+    good one stays. A target that fails, or crashes, does not stop the others. ``report.json`` and ``preview.png`` are
+    written beside the artefacts.
 
     Args:
-        trunk: The graph to export.
-        targets: What to make of it.
+        trunks: The graphs to export.
+        targets: What to make of them.
         precision: One for all targets; None takes each target's default.
         out_dir: Folder for the artefacts.
-        images: RGB, uint8, (N, H, W, 3), N at least 1, at the trunk's size.
+        images: RGB, uint8, (N, H, W, 3), N at least 1, at the trunks' size.
         on_progress: Called with a short text before each step.
 
     Raises:
-        InputError: A target does not know the precision, or the images do not fit; nothing was made.
+        InputError: A target does not know the precision or lacks its graph, or the images do not fit; nothing was made.
         OutputError: The folder cannot be written.
     """
-    from edgemat.export.onnx import OnnxRunner
-
-    _refuse(trunk, targets, precision, images)
-    on_progress("reference: run")
-    with OnnxRunner(trunk.path) as runner:
-        reference = runner.run(images)
-    wrong = complaints(reference, images.shape[:3], 1e-6)
-    if wrong:
-        raise InputError(f"{trunk.info.name}: {wrong[0]}; end the network in a clamp or sigmoid")
-    jobs = [_Job(trunk, target, precision or target.default_precision, on_progress) for target in targets]
-    made = [job.run(out_dir, images, reference) for job in jobs]
+    _refuse(trunks.any(), targets, precision, images)
+    chosen = [(target, precision or target.default_precision) for target in targets]
+    starts = [trunks.get(target, wanted) for target, wanted in chosen]
+    with tempfile.TemporaryDirectory() as folder:
+        references = References(images, Path(folder))
+        on_progress("reference: run")
+        reference = references.plain(trunks.any())
+        wrong = complaints(reference, images.shape[:3], 1e-6)
+        if wrong:
+            raise InputError(f"{trunks.any().info.name}: {wrong[0]}; end the network in a clamp or sigmoid")
+        jobs = [_Job(t, target, p, references, on_progress) for t, (target, p) in zip(starts, chosen, strict=True)]
+        made = [job.run(out_dir) for job in jobs]
     alphas = {f"{result.target} {result.precision}": alpha for result, alpha in made if alpha is not None}
     picture = out_dir / "preview.png"
     on_progress("preview and report: write")
     preview.write(picture, images, reference, alphas)
     command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
     results = tuple(result for result, _ in made)
-    report = Report(results, _facts(trunk, len(images)), _machine(targets), command, str(picture))
+    report = Report(results, _facts(trunks.any(), len(images)), _machine(targets), command, str(picture))
     write_json(out_dir / "report.json", report.to_json())
     return report
 
@@ -99,14 +103,10 @@ class _Job:
     trunk: Trunk
     target: Target
     precision: str
+    references: References
     on_progress: Progress
 
-    @property
-    def gate(self) -> Gate:
-        """What the artefact has to pass."""
-        return self.target.gates[self.precision]
-
-    def run(self, out_dir: Path, images: Images, reference: Alphas) -> tuple[Result, Alphas | None]:
+    def run(self, out_dir: Path) -> tuple[Result, Alphas | None]:
         """Make and judge the artefact in a hidden folder, then move it to its place, or beside it when it failed."""
         stem = f"{self.trunk.info.name}-{self.precision}"
         goal = out_dir / f"{stem}{self.target.suffix}"
@@ -115,7 +115,7 @@ class _Job:
             out_dir.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(prefix=f".{goal.name}.", suffix=".part", dir=out_dir) as stage:
                 made = Path(stage) / goal.name
-                result, alpha = self._judged(made, images, reference)
+                result, alpha = self._judged(made)
                 _remove(rejected)
                 if not made.exists():
                     return result, alpha
@@ -129,14 +129,14 @@ class _Job:
             result = replace(result, message=f"{result.message}\n  kept for inspection as {rejected}{kept}")
         return replace(result, path=str(place), bytes=_size(place)), alpha
 
-    def _judged(self, made: Path, images: Images, reference: Alphas) -> tuple[Result, Alphas | None]:
+    def _judged(self, made: Path) -> tuple[Result, Alphas | None]:
         """Turn whatever happens into a result."""
         missing = self.target.unavailable()
         if missing is not None:
             message = f"{missing.reason}; {missing.install}"
             return self._result("unavailable", message=message, exit_code=3), None
         try:
-            return self._compared(made, images, reference)
+            return self._compared(made)
         except EdgematError as error:
             return self._result("error", message=str(error), exit_code=error.exit_code), None
         except Exception as error:  # a backend may raise anything; the other targets still deserve their turn
@@ -144,7 +144,7 @@ class _Job:
             message = f"{type(error).__name__}: {error} (a defect of edgemat or of the backend)"
             return self._result("error", message=message, exit_code=1), None
 
-    def _compared(self, made: Path, images: Images, reference: Alphas) -> tuple[Result, Alphas | None]:
+    def _compared(self, made: Path) -> tuple[Result, Alphas | None]:
         self._say("convert")
         start = time.perf_counter()
         self.target.convert(self.trunk, self.precision, made)
@@ -154,33 +154,18 @@ class _Job:
             message = "\n  ".join(["the file is not as this target promises:", *wrong[:10]])
             return replace(result, message=message), None
         self._say("run")
+        images = self.references.images
         with self.target.load(made) as runner:
             start = time.perf_counter()
             alpha = runner.run(images)
             result = replace(result, run_seconds=time.perf_counter() - start)
-            return self._gated(result, runner, alpha, images, reference)
-
-    def _gated(
-        self, result: Result, runner: Runner, alpha: Alphas, images: Images, reference: Alphas
-    ) -> tuple[Result, Alphas | None]:
-        """Judge an output; say where to look when it is not good enough."""
-        wrong = complaints(alpha, reference.shape, self.gate.max_abs)
-        if not wrong:
-            found = compare(alpha, reference)
-            result = replace(result, comparison=found)
-            if found.max_abs <= self.gate.max_abs and found.mean_abs <= self.gate.mean_abs:
-                return replace(result, state="passed", exit_code=0), alpha
-            wrong = [
-                f"alpha differs by max {found.max_abs:.3g}, mean {found.mean_abs:.3g}; "
-                f"the gate is max {self.gate.max_abs:g}, mean {self.gate.mean_abs:g}"
-            ]
-        self._say("diagnose")
-        try:
-            wrong += diagnose(self.trunk, runner, images, self.gate).findings
-        except Exception as error:  # the verdict stands without an explanation
-            wrong.append(f"no diagnosis: {type(error).__name__}: {error}")
-        shown = alpha if getattr(alpha, "shape", None) == reference.shape else None
-        return replace(result, state="gate", message="\n  ".join(wrong)), shown
+            self._say("compare")
+            verdict = judge(self.target, self.precision, self.trunk, made, runner, alpha, self.references)
+        result = replace(result, comparison=verdict.comparison, on_grid=verdict.on_grid)
+        if not verdict.wrong:
+            return replace(result, state="passed", exit_code=0), alpha
+        shown = alpha if getattr(alpha, "shape", None) == images.shape[:3] else None
+        return replace(result, state="gate", message="\n  ".join(verdict.wrong[:_LINES])), shown
 
     def _result(self, state: str, *, message: str = "", convert_seconds: float = 0.0, exit_code: int) -> Result:
         return Result(
@@ -188,7 +173,8 @@ class _Job:
             self.precision,
             state,
             message,
-            gate=asdict(self.gate),
+            float_bytes=self.trunk.path.stat().st_size,
+            gate=asdict(self.target.gates[self.precision]),
             convert_seconds=convert_seconds,
             exit_code=exit_code,
         )

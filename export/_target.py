@@ -14,6 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from edgemat.errors import InputError
+
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
@@ -123,6 +125,45 @@ class Trunk:
     grid: Grid | None = None
 
 
+@dataclass(frozen=True)
+class Trunks:
+    """The graphs that an export starts from.
+
+    Attributes:
+        plain: For precisions that compute in float; None where only quantized weights were given.
+        on_grid: For integer precisions, by the scheme's name.
+    """
+
+    plain: Trunk | None
+    on_grid: Mapping[str, Trunk] = field(default_factory=dict)
+
+    def get(self, target: Target, precision: str) -> Trunk:
+        """Return the graph that a target's precision starts from.
+
+        Raises:
+            InputError: It was not given.
+        """
+        if not target.needs_grid(precision):
+            if self.plain is None:
+                raise InputError(
+                    f"--precision {precision} of target {target.name} starts from float weights, found quantized ones; "
+                    "give a float student as --weights, or --precision int8"
+                )
+            return self.plain
+        if target.scheme not in self.on_grid:
+            found = ", ".join(self.on_grid) or "float weights alone"
+            raise InputError(
+                f"--precision {precision} of target {target.name} needs the grid {target.scheme}, found {found}; "
+                f"make it with: edgemat quantize --scheme {target.scheme} --out student-{target.scheme}.safetensors, "
+                "and give that file as --weights"
+            )
+        return self.on_grid[target.scheme]
+
+    def any(self) -> Trunk:
+        """Return one of the graphs: all share name, size and metadata."""
+        return self.plain or next(iter(self.on_grid.values()))
+
+
 class Runner(abc.ABC):
     """One loaded artefact, ready to run; a context manager.
 
@@ -130,8 +171,8 @@ class Runner(abc.ABC):
     app would: a mistake in an artefact's declared input is then a difference that the gate sees.
 
     Attributes:
-        rounding: How the backend rounds between codes: a key of `edgemat.quantize.rounding.ROUNDINGS`. The reference of an
-            integer artefact rounds likewise, so that what is left is a difference of the conversion.
+        rounding: How the backend rounds between codes: a key of `edgemat.quantize.rounding.ROUNDINGS`. The reference of
+            an integer artefact rounds likewise, so that what is left is a difference of the conversion.
     """
 
     rounding: str = "ideal"
@@ -167,8 +208,8 @@ class Runner(abc.ABC):
             image: RGB, uint8, (H, W, 3).
 
         Returns:
-            The trunk's tensor names (`edgemat.quantize.rules.tensors`) to int32 arrays in the trunk's layout (NCHW) and in
-            the grid's own codes; ``image`` and ``alpha`` among them. Empty for a float artefact.
+            The trunk's tensor names (`edgemat.quantize.rules.tensors`) to int32 arrays in the trunk's layout (NCHW) and
+            in the grid's own codes; ``image`` and ``alpha`` among them. Empty for a float artefact.
         """
         del image
         return {}
@@ -203,8 +244,8 @@ class Target:
             not exist yet. Raises `edgemat.errors.UnsupportedOpError` listing every unsupported node at once.
         load: ``load(path)`` opens an artefact for running.
         check: ``check(path)`` reads the artefact back and returns complaints, none when it is as the target promises.
-        inspect: ``inspect(path)`` reads from the artefact what each operator computes in, and what its weights are stored
-            in (``edgemat inspect``).
+        inspect: ``inspect(path)`` reads from the artefact what each operator computes in, and what its weights are
+            stored in (``edgemat inspect``).
         scales: ``scales(path)`` reads the scales back from an integer artefact; None for a target without one.
         scheme: Name of the grid that its integer precisions take (`edgemat.quantize.scheme`).
         stores: Precisions that store integers but compute in float: their reference is the float network with the

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgemat.errors import InputError, UnsupportedOpError
-from edgemat.export import _graph, _half, _onnx_facts
-from edgemat.export._target import Gate, IntegerGate, Runner, Target, Trunk
-from edgemat.quantize import qdq
+from edgemat.export import _graph, _half
+from edgemat.export._target import Gate, IntegerGate, Runner, Scales, Target, Trunk
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
     from edgemat.export._target import Alphas, Images, Tensors
+    from edgemat.inspection import Inspection
     from edgemat.quantize.grid import Codes
 
 PRECISION = "edgemat.precision"
@@ -42,6 +42,8 @@ def convert(trunk: Trunk, precision: str, path: Path) -> None:
         except onnx.shape_inference.InferenceError as error:
             raise UnsupportedOpError(f"no float16 for an operator of {trunk.path.name}: {error}") from error
     if precision == "int8":
+        from edgemat.quantize import qdq
+
         assert trunk.grid is not None  # the frame has seen to it
         model = qdq.insert(model, trunk.grid, trunk.path.name)
     describe(model, trunk, precision)
@@ -74,6 +76,20 @@ def describe(model: ModelProto, trunk: Trunk, precision: str) -> None:
     model.doc_string = info.description
     model.graph.name = info.name
     model.producer_name, model.producer_version = "edgemat", __version__
+
+
+def inspect(path: Path) -> Inspection:
+    """Return what a file computes in."""
+    from edgemat.export import _onnx_facts
+
+    return _onnx_facts.inspect(path)
+
+
+def scales(path: Path) -> Scales:
+    """Return the scales that an integer file states."""
+    from edgemat.export import _onnx_facts
+
+    return _onnx_facts.scales(path)
 
 
 def check(path: Path) -> tuple[str, ...]:
@@ -117,6 +133,8 @@ def _unfused(model: ModelProto) -> list[str]:
     import tempfile
 
     import onnx
+
+    from edgemat.quantize import qdq
 
     kept = json.loads({e.key: e.value for e in model.metadata_props}.get(qdq.KEPT, "[]"))
     with tempfile.TemporaryDirectory() as folder:
@@ -205,6 +223,8 @@ class OnnxRunner(Runner):
         """Return what every QuantizeLinear of an integer file makes, for one image, uint8, (H, W, 3)."""
         import numpy as np
 
+        from edgemat.quantize import qdq
+
         names = [name for name in self._names if name.endswith(qdq.CODES)]
         found = self._outputs(names, image) if names else {}
         return {name.removesuffix(qdq.CODES): np.asarray(value, np.int32) for name, value in found.items()}
@@ -241,6 +261,6 @@ TARGET = Target(
     convert=convert,
     load=OnnxRunner,
     check=check,
-    inspect=_onnx_facts.inspect,
-    scales=_onnx_facts.scales,
+    inspect=inspect,
+    scales=scales,
 )

@@ -12,16 +12,17 @@ from edgemat.errors import InputError
 from edgemat.quantize import graph as graphs
 from edgemat.quantize import rules
 from edgemat.quantize.graph import Graph
-from edgemat.quantize.grid import Grid, bias_codes, bias_scales, weight_codes
+from edgemat.quantize.grid import Grid, bias_codes, bias_scales, weight_codes, weight_reals
 from edgemat.quantize.rules import Unit
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto, TensorProto
 
-CODES, REAL, FLOAT = "#codes", "#real", "#float"
-"""Endings: the codes of a tensor; the reals of the graph's input after its codes; a tensor before it became codes."""
-SCHEME, KEPT = "edgemat.scheme", "edgemat.kept"
-"""Keys of the model's metadata."""
+CODES, REAL, FLOAT, BIAS = "#codes", "#real", "#float", "#bias"
+"""Endings: the codes of a tensor; the reals of the graph's input after its codes; a tensor before it became codes; a
+bias, after the name of what its operator made before any activation."""
+SCHEME, KEPT, CLIPS = "edgemat.scheme", "edgemat.kept", "edgemat.clips"
+"""Keys of the model's metadata: the scheme; nodes kept in float; where the Clips end that saturation does (if any)."""
 
 
 def insert(model: ModelProto, grid: Grid, origin: str = "the trunk") -> ModelProto:
@@ -62,9 +63,32 @@ def insert(model: ModelProto, grid: Grid, origin: str = "the trunk") -> ModelPro
     result.graph.initializer.extend(writer.tensors.values())
     facts = {entry.key: entry.value for entry in model.metadata_props}
     facts |= {SCHEME: grid.scheme.name, KEPT: json.dumps(sorted(grid.kept))}
+    if writer.clips:
+        facts[CLIPS] = json.dumps(writer.clips, sort_keys=True)
     onnx.helper.set_model_props(result, facts)
     result = onnx.shape_inference.infer_shapes(result, check_type=True, strict_mode=True, data_prop=True)
     onnx.checker.check_model(result, full_check=True)
+    return result
+
+
+def with_stored_weights(model: ModelProto, grid: Grid) -> ModelProto:
+    """Return a float model whose weights are what their codes stand for: integers stored, floats computed.
+
+    Args:
+        model: Float32; biases and activations stay as they are.
+        grid: Its weights' scales.
+    """
+    import onnx
+    from onnx import numpy_helper
+
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    axes = {unit.weight: rules.WEIGHTED[unit.node.op] for unit in rules.units(graphs.of(model)) if unit.weight}
+    for tensor in result.graph.initializer:
+        if tensor.name in grid.weights:
+            scales, axis = grid.weights[tensor.name], axes[tensor.name]
+            codes = weight_codes(numpy_helper.to_array(tensor), scales, axis, grid.scheme)
+            tensor.CopyFrom(numpy_helper.from_array(weight_reals(codes, scales, axis), tensor.name))
     return result
 
 
@@ -75,6 +99,7 @@ class _Writer:
         self.graph, self.grid = graph, grid
         self.nodes: list[NodeProto] = []
         self.tensors: dict[str, TensorProto] = {}
+        self.clips: dict[str, float] = {}
 
     def constant(self, name: str, value: graphs.Array) -> str:
         from onnx import numpy_helper
@@ -120,13 +145,16 @@ class _Writer:
         if unit.weight and integer:
             inputs[1:] = self._parameters(unit)
         made = {result for earlier in self.nodes for result in earlier.output}
-        for name in set(inputs) & set(self.graph.constants) - made:
+        for name in sorted(set(inputs) & set(self.graph.constants) - made):
             self.constant(name, self.graph.constants[name])
         node.input[:] = inputs
         self.nodes.append(node)
         before = unit.output + FLOAT
         if unit.activation is None or (integer and rules.is_absorbed(unit, self.grid.activations[unit.output])):
             node.output[0] = before
+            bound = unit.activation and rules.upper_bound(self.graph, unit.activation)
+            if bound is not None and np.isfinite(bound):
+                self.clips[unit.output] = bound
         else:
             follower = onnx.NodeProto()
             follower.CopyFrom(protos[unit.output])
@@ -147,4 +175,4 @@ class _Writer:
             accumulator = bias_scales(self.grid.activations[unit.inputs[0]], scales)
             codes = bias_codes(self.graph.constants[unit.bias], accumulator)
             # named after the unit: convolutions may share a bias, but not the scale of their accumulators
-            yield self._dequantized(f"{unit.node.outputs[0]}#bias", codes, accumulator, 0)
+            yield self._dequantized(unit.node.outputs[0] + BIAS, codes, accumulator, 0)

@@ -7,7 +7,7 @@
    rule), each starting at the smallest code.
 4. Where a Relu's or Clip's tensor starts at the smallest code, saturation *is* the Relu, and no backend computes one. A
    Clip's upper bound is where codes end, or above.
-5. Weights are symmetric, one scale an output channel. A bias has its accumulator's scale, the input's times the weight's
+5. Weights are symmetric, one scale an output channel. A bias has the scale of its sum: the input's times the weight's.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ JOINING = ("Add", "Sub", "Mul")
 SAME_SCALE = ("AveragePool", "DepthToSpace", "Identity", "MaxPool", "Pad", "Resize", "SpaceToDepth")
 FREE = ("Clip", "Concat", "GlobalAveragePool", "Relu", "Sigmoid")
 """Operators whose output has a scale of its own."""
-_FUSING = (*WEIGHTED, *JOINING)
+FUSING = (*WEIGHTED, *JOINING)
+"""Operators that a Relu or Clip behind them is fused into."""
 _PIXEL = float(np.float32(1.0 / 255.0))
 
 
@@ -64,7 +65,7 @@ def units(graph: Graph) -> tuple[Unit, ...]:
     """Return the units of a float graph, in its order."""
     fused: dict[str, Node] = {}
     for node in graph.nodes:
-        follower = graph.only_consumer(node.outputs[0]) if node.op in _FUSING else None
+        follower = graph.only_consumer(node.outputs[0]) if node.op in FUSING else None
         if follower is not None and upper_bound(graph, follower) is not None:
             fused[node.outputs[0]] = follower
     absorbed = {node.outputs[0] for node in fused.values()}
@@ -177,8 +178,8 @@ def _refused(graph: Graph, kept: frozenset[str]) -> Iterator[tuple[Unit, str]]:
         op, node = unit.node.op, unit.node
         if node.name in kept:
             continue
-        if op not in (*_FUSING, *SAME_SCALE, *FREE):
-            yield unit, f"not among {', '.join(sorted((*_FUSING, *SAME_SCALE, *FREE)))}"
+        if op not in (*FUSING, *SAME_SCALE, *FREE):
+            yield unit, f"not among {', '.join(sorted((*FUSING, *SAME_SCALE, *FREE)))}"
         elif op in WEIGHTED and not {unit.weight, unit.bias} - {""} <= set(graph.constants):
             yield unit, "its weight or bias is computed by the graph, expected constants"
         elif op == "ConvTranspose" and node.attributes.get("group", 1) != 1:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from edgemat.export._target import Trunk
+from edgemat.export._target import Trunk, Trunks
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # small networks: more threads only wait for each other
 
@@ -79,3 +79,29 @@ def trunk(tmp_path_factory: pytest.TempPathFactory, weights: Path, images: npt.N
     from edgemat.export import _trunk
 
     return _trunk.from_student(weights, SIZE, SIZE, tmp_path_factory.mktemp("trunk") / "trunk.onnx", images)
+
+
+@pytest.fixture(scope="session")
+def trunks(tmp_path_factory: pytest.TempPathFactory, trunk: Trunk, images: npt.NDArray[np.uint8]) -> Trunks:
+    """Return the small student's trunk in float and, calibrated on the images, on every scheme's grid."""
+    import dataclasses
+    import shutil
+
+    import onnx
+
+    from edgemat.quantize.calibrate import calibrate
+    from edgemat.quantize.scheme import SCHEMES
+
+    folder, on_grid = tmp_path_factory.mktemp("trunks"), {}
+    for scheme in SCHEMES:
+        path = folder / f"{scheme.name}.onnx"
+        shutil.copyfile(trunk.path, path)
+        grid = calibrate(onnx.load(path), images, scheme, "minmax")
+        on_grid[scheme.name] = dataclasses.replace(trunk, path=path, grid=grid)
+    return Trunks(trunk, on_grid)
+
+
+@pytest.fixture(scope="session")
+def int_trunk(trunks: Trunks) -> Trunk:
+    """Return the small student's trunk with a grid of 8 bits, asymmetric."""
+    return trunks.on_grid["static_w8c_a8"]

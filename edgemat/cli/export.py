@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ from click.shell_completion import CompletionItem
 from edgemat import console
 
 if TYPE_CHECKING:
-    from edgemat.export._target import Images, Target, Trunk
+    from edgemat.export._target import Images, Target, Trunks
 
 ALL = "all"
 
@@ -34,7 +34,7 @@ class _TargetNames(click.ParamType["tuple[Target, ...]"]):
         from edgemat import export
 
         words = [word.strip() for word in str(value).split(",")]
-        return tuple(t for word in words for t in (export.targets() if word == ALL else [export.get(word)]))
+        return tuple(t for word in words for t in (_installed() if word == ALL else [export.get(word)]))
 
     def get_missing_message(self, param: click.Parameter, ctx: click.Context | None) -> str:
         from edgemat.export import names
@@ -64,9 +64,14 @@ class _Size(click.ParamType["tuple[int, int]"]):
 @click.option(
     "--target", "chosen", type=_TargetNames(), multiple=True, required=True, help="Repeatable, or joined by commas."
 )
-@click.option("--precision", metavar="NAME", help="fp32 or fp16; each target's own default when left out.")
+@click.option("--precision", metavar="NAME", help="fp32, fp16, int8...; each target's own default when left out.")
 @click.option("--size", type=_Size(), help="Height and width of the input; 256x256, or that of --model.")
-@click.option("--weights", type=click.Path(path_type=Path), help="A student's .safetensors; default: the shipped one.")
+@click.option(
+    "--weights",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="A student's .safetensors, float or quantized; repeatable, one of each kind. Default: the shipped ones.",
+)
 @click.option("--model", type=click.Path(path_type=Path), help="An ONNX file of your own, in place of a student.")
 @click.option(
     "--calibration", type=click.Path(path_type=Path), help="Folder of images to compare on; default: the shipped ones."
@@ -77,7 +82,7 @@ def export(
     chosen: tuple[tuple[Target, ...], ...],
     precision: str | None,
     size: tuple[int, int] | None,
-    weights: Path | None,
+    weights: tuple[Path, ...],
     model: Path | None,
     calibration: Path | None,
     out: Path,
@@ -85,20 +90,24 @@ def export(
 ) -> int:
     """Export a network, run what was made, and compare it.
 
+    ``all`` means every target whose packages are installed. Integer precisions start from quantized weights
+    (edgemat quantize, edgemat train qat), whose scales every target carries unchanged.
+
     Writes the artefacts, report.json and preview.png into the folder of --out. An artefact that fails its gate is kept
     aside under another name, and the command exits 1.
     """
     from edgemat.export import _frame
 
-    if weights is not None and model is not None:
+    if weights and model is not None:
         raise click.UsageError("--weights and --model exclude each other: give the one to export.")
     targets = tuple({target.name: target for group in chosen for target in group}.values())
     for target in targets:
         if precision is not None and precision not in target.gates:
             known = ", ".join(target.gates)
             raise click.BadParameter(f"target {target.name} makes {known}, not {precision}.", param_hint="--precision")
-    with _trunk(weights, model, size, calibration) as (trunk, images):
-        report = _frame.export(trunk, targets, precision, out, images, on_progress=console.note)
+    wanted = [(target, precision or target.default_precision) for target in targets]
+    with _trunks(wanted, weights, model, size, calibration) as (trunks, images):
+        report = _frame.export(trunks, targets, precision, out, images, on_progress=console.note)
     if as_json:
         console.print_json(report.to_json())
         return report.exit_code
@@ -114,26 +123,55 @@ def export(
 def _columns() -> list[console.Column | str]:
     from edgemat.verify.report import COLUMNS
 
-    numbers = {"size", "max", "mean", "PSNR", "gate", "seconds"}
+    numbers = {"size", "max", "mean", "LSB", "within 1", "gate", "seconds"}
     return [console.Column(name, right=name in numbers) for name in COLUMNS]
 
 
+def _installed() -> tuple[Target, ...]:
+    """Return the targets that can be made here, and name the others on standard error."""
+    from edgemat import export
+
+    missing = {target.name: gone for target in export.targets() if (gone := target.unavailable()) is not None}
+    for name, gone in missing.items():
+        console.note(f"{name}: left out, {gone.reason}; {gone.install}")
+    return tuple(target for target in export.targets() if target.name not in missing)
+
+
 @contextmanager
-def _trunk(
-    weights: Path | None, model: Path | None, size: tuple[int, int] | None, calibration: Path | None
-) -> Iterator[tuple[Trunk, Images]]:
-    """Yield the graph to export, in a folder that goes when the export is done, and the images at its size."""
+def _trunks(
+    wanted: Sequence[tuple[Target, str]],
+    weights: Sequence[Path],
+    model: Path | None,
+    size: tuple[int, int] | None,
+    calibration: Path | None,
+) -> Iterator[tuple[Trunks, Images]]:
+    """Yield the graphs to export, in a folder that goes when the export is done, and the images at their size."""
     from edgemat import calib_data
     from edgemat.export import _trunk
+    from edgemat.export._target import Trunks
 
     images = calib_data.load(calibration)
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "trunk.onnx"
         console.note("trunk: make and check")
         if model is not None:
-            trunk = _trunk.from_onnx(model, path, size)
-            yield trunk, images.resized(trunk.height, trunk.width)
-        else:
-            height, width = size or (256, 256)
-            pixels = images.resized(height, width)
-            yield _trunk.from_student(weights, height, width, path, pixels), pixels
+            trunk = _trunk.from_onnx(model, Path(folder) / "trunk.onnx", size)
+            on_grid = {} if trunk.grid is None else {trunk.grid.scheme.name: trunk}
+            yield Trunks(None if on_grid else trunk, on_grid), images.resized(trunk.height, trunk.width)
+            return
+        height, width = size or (256, 256)
+        pixels = images.resized(height, width)
+        made = [
+            _trunk.from_student(path, height, width, Path(folder) / f"trunk-{i}.onnx", pixels)
+            for i, path in enumerate(weights or _shipped(wanted))
+        ]
+        plain = next((trunk for trunk in made if trunk.grid is None), None)
+        yield Trunks(plain, {trunk.grid.scheme.name: trunk for trunk in made if trunk.grid is not None}), pixels
+
+
+def _shipped(wanted: Sequence[tuple[Target, str]]) -> list[Path]:
+    """Return the shipped weights that the wanted precisions start from."""
+    from edgemat.model import weights
+
+    schemes = sorted({target.scheme for target, precision in wanted if target.needs_grid(precision)})
+    needs_float = not all(target.needs_grid(precision) for target, precision in wanted)
+    return [*([weights.shipped()] if needs_float else []), *map(weights.shipped_quantized, schemes)]

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 STATES = ("passed", "gate", "error", "unavailable")
 """``gate``: made and run, too far from the reference. ``error``: not made, not run, or not as promised."""
 
@@ -29,18 +29,41 @@ class Comparison:
 
 
 @dataclass(frozen=True)
+class OnGrid:
+    """How an integer artefact is from the reference on the same grid.
+
+    Attributes:
+        lsb: Largest difference of a code from what the reference makes of the same inputs, over all tensors shown.
+        tensor: Where that is; empty when nothing differs.
+        tensors: How many tensors were compared.
+        within_one: Share of alpha's pixels within one code of the reference, end to end, in [0, 1].
+        identical: Share of alpha's pixels that are the reference's.
+        scales: Largest relative difference of a scale in the file from the grid's.
+    """
+
+    lsb: int
+    tensor: str
+    tensors: int
+    within_one: float
+    identical: float
+    scales: float
+
+
+@dataclass(frozen=True)
 class Result:
     """One artefact of one target: made, read back, run and compared, or why not.
 
     Attributes:
         target: Name of the target.
-        precision: ``fp32``, ``fp16``.
+        precision: ``fp32``, ``fp16``, ``int8``...
         state: One of `STATES`.
         message: Why it did not pass, and what to do; empty when it passed.
         path: Where the artefact lies; None when there is none.
         bytes: Size of the artefact, all files of a folder together.
-        comparison: None when it did not run.
-        gate: The largest admissible ``max_abs`` and ``mean_abs``.
+        float_bytes: Size of the float32 graph that it was made from.
+        comparison: None when it did not run. An integer artefact's reference is on the same grid.
+        on_grid: What an integer artefact was judged by; None for a float one.
+        gate: The limits that it had to keep.
         convert_seconds: Wall time of the conversion.
         run_seconds: Wall time of the run on all images, loading excluded.
         exit_code: What ``edgemat`` exits with because of this result alone.
@@ -52,7 +75,9 @@ class Result:
     message: str = ""
     path: str | None = None
     bytes: int = 0
+    float_bytes: int = 0
     comparison: Comparison | None = None
+    on_grid: OnGrid | None = None
     gate: Mapping[str, float] = field(default_factory=dict)
     convert_seconds: float = 0.0
     run_seconds: float = 0.0
@@ -72,8 +97,8 @@ class Result:
         return self.state == "passed"
 
 
-COLUMNS = ("target", "precision", "file", "size", "max", "mean", "PSNR", "gate", "seconds", "result")
-"""Heads of the cells of `Report.rows`."""
+COLUMNS = ("target", "precision", "file", "size", "max", "mean", "LSB", "within 1", "gate", "seconds", "result")
+"""Heads of `Report.rows`. LSB: worst code of any tensor, given the same inputs; within 1: share of alpha's pixels."""
 
 
 @dataclass(frozen=True)
@@ -128,12 +153,27 @@ class Report:
 
 def _row(result: Result) -> tuple[str, ...]:
     name = result.path.replace("\\", "/").rsplit("/", 1)[-1] if result.path else "-"
-    size = f"{result.bytes / 1e6:.2f} MB" if result.path else "-"
-    limit = f"{result.gate['max_abs']:g} / {result.gate['mean_abs']:g}" if result.gate else "-"
-    figures = ("-", "-", "-")
+    size = _size(result)
+    figures = ("-", "-")
     if result.comparison is not None:
-        found = result.comparison
-        psnr = "inf" if found.psnr is None else f"{found.psnr:.1f} dB"
-        figures = (f"{found.max_abs:.2e}", f"{found.mean_abs:.2e}", psnr)
+        figures = (f"{result.comparison.max_abs:.2e}", f"{result.comparison.mean_abs:.2e}")
+    grid = ("-", "-")
+    if result.on_grid is not None:
+        grid = (str(result.on_grid.lsb), f"{result.on_grid.within_one:.2%}")
     word = {"passed": "passed", "gate": "FAILED", "error": "ERROR", "unavailable": "unavailable"}[result.state]
-    return (result.target, result.precision, name, size, *figures, limit, f"{result.convert_seconds:.1f}", word)
+    seconds = f"{result.convert_seconds:.1f}"
+    return (result.target, result.precision, name, size, *figures, *grid, _limit(result.gate), seconds, word)
+
+
+def _size(result: Result) -> str:
+    """Return megabytes and, where the float graph's are known, the ratio to them."""
+    if not result.path:
+        return "-"
+    ratio = f" ({result.bytes / result.float_bytes:.2f})" if result.float_bytes else ""
+    return f"{result.bytes / 1e6:.2f} MB{ratio}"
+
+
+def _limit(gate: Mapping[str, float]) -> str:
+    if "lsb" in gate:
+        return f"{gate['lsb']} LSB, {gate['within_one']:.0%}"
+    return f"{gate['max_abs']:g} / {gate['mean_abs']:g}" if gate else "-"

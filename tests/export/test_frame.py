@@ -17,7 +17,7 @@ from PIL import Image
 
 from edgemat.errors import InputError, OutputError, UnsupportedOpError
 from edgemat.export import _frame
-from edgemat.export._target import Runner, Target, Trunk
+from edgemat.export._target import Runner, Target, Trunk, Trunks
 from edgemat.export.onnx import TARGET
 
 from .faults import FAULTS
@@ -55,15 +55,15 @@ def contents(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
 
-def test_pass(trunk: Trunk, images: Images, tmp_path: Path) -> None:
+def test_pass(trunks: Trunks, images: Images, tmp_path: Path) -> None:
     said: list[str] = []
-    report = _frame.export(trunk, [TARGET], "fp16", tmp_path, images, said.append)
+    report = _frame.export(trunks, [TARGET], "fp16", tmp_path, images, said.append)
     assert report
     assert report.exit_code == 0
     assert contents(tmp_path) == {"student-fp16.onnx", "report.json", "preview.png"}
     assert said[:3] == ["reference: run", "onnx fp16: convert", "onnx fp16: run"]
     saved = json.loads((tmp_path / "report.json").read_text())
-    assert saved["schema_version"] == 1
+    assert saved["schema_version"] == 2
     assert saved["passed"] is True
     assert saved["results"][0]["comparison"]["images"] == len(images)
     assert saved["results"][0]["bytes"] == (tmp_path / "student-fp16.onnx").stat().st_size
@@ -74,10 +74,10 @@ def test_pass(trunk: Trunk, images: Images, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_a_failed_gate_keeps_the_earlier_artefact(name: str, trunk: Trunk, images: Images, tmp_path: Path) -> None:
-    assert _frame.export(trunk, [TARGET], None, tmp_path, images)
+def test_a_failed_gate_keeps_the_earlier_artefact(name: str, trunks: Trunks, images: Images, tmp_path: Path) -> None:
+    assert _frame.export(trunks, [TARGET], None, tmp_path, images)
     before = (tmp_path / "student-fp32.onnx").read_bytes()
-    report = _frame.export(trunk, [planted(FAULTS[name])], None, tmp_path, images)
+    report = _frame.export(trunks, [planted(FAULTS[name])], None, tmp_path, images)
     (result,) = report.results
     assert not report
     assert report.exit_code == 1
@@ -90,10 +90,10 @@ def test_a_failed_gate_keeps_the_earlier_artefact(name: str, trunk: Trunk, image
     assert Path(result.path).is_file()
 
 
-def test_a_pass_removes_the_earlier_rejected(trunk: Trunk, images: Images, tmp_path: Path) -> None:
-    _frame.export(trunk, [planted(FAULTS["bias_dropped"])], None, tmp_path, images)
+def test_a_pass_removes_the_earlier_rejected(trunks: Trunks, images: Images, tmp_path: Path) -> None:
+    _frame.export(trunks, [planted(FAULTS["bias_dropped"])], None, tmp_path, images)
     assert contents(tmp_path) == {"student-fp32.rejected.onnx", "report.json", "preview.png"}
-    assert _frame.export(trunk, [TARGET], None, tmp_path, images)
+    assert _frame.export(trunks, [TARGET], None, tmp_path, images)
     assert contents(tmp_path) == {"student-fp32.onnx", "report.json", "preview.png"}
 
 
@@ -106,29 +106,29 @@ def test_a_pass_removes_the_earlier_rejected(trunk: Trunk, images: Images, tmp_p
     ],
 )
 def test_an_error_does_not_stop_the_others(
-    error: Exception, code: int, message: str, trunk: Trunk, images: Images, tmp_path: Path
+    error: Exception, code: int, message: str, trunks: Trunks, images: Images, tmp_path: Path
 ) -> None:
-    report = _frame.export(trunk, [raising(error), TARGET], None, tmp_path, images)
+    report = _frame.export(trunks, [raising(error), TARGET], None, tmp_path, images)
     assert [result.state for result in report.results] == ["error", "passed"]
     assert report.exit_code == code
     assert message in report.results[0].message
     assert not report
 
 
-def test_unavailable_is_no_pass(trunk: Trunk, images: Images, tmp_path: Path) -> None:
+def test_unavailable_is_no_pass(trunks: Trunks, images: Images, tmp_path: Path) -> None:
     absent = dataclasses.replace(TARGET, requires=("no_such_backend",))
-    report = _frame.export(trunk, [absent, TARGET], None, tmp_path, images)
+    report = _frame.export(trunks, [absent, TARGET], None, tmp_path, images)
     assert [result.state for result in report.results] == ["unavailable", "passed"]
     assert report.exit_code == 3
     assert not report.passed
     assert "no_such_backend not installed; pip install 'edgemat[onnx]'" in report.results[0].message
 
 
-def test_a_broken_promise_is_no_pass(trunk: Trunk, images: Images, tmp_path: Path) -> None:
+def test_a_broken_promise_is_no_pass(trunks: Trunks, images: Images, tmp_path: Path) -> None:
     def anonymous(model: onnx.ModelProto) -> None:
         del model.metadata_props[:]
 
-    report = _frame.export(trunk, [planted(anonymous)], None, tmp_path, images)
+    report = _frame.export(trunks, [planted(anonymous)], None, tmp_path, images)
     assert report.results[0].state == "error"
     assert "license is missing" in report.results[0].message
 
@@ -143,34 +143,34 @@ def test_a_broken_promise_is_no_pass(trunk: Trunk, images: Images, tmp_path: Pat
         (None, "the output is NoneType"),
     ],
 )
-def test_a_wrong_output_fails(alpha: object, reason: str, trunk: Trunk, images: Images, tmp_path: Path) -> None:
-    report = _frame.export(trunk, [returning(alpha)], None, tmp_path, images)
+def test_a_wrong_output_fails(alpha: object, reason: str, trunks: Trunks, images: Images, tmp_path: Path) -> None:
+    report = _frame.export(trunks, [returning(alpha)], None, tmp_path, images)
     assert report.results[0].state == "gate"
     assert re.search(reason, report.results[0].message)
 
 
-def test_an_interrupt_leaves_nothing(trunk: Trunk, images: Images, tmp_path: Path) -> None:
-    assert _frame.export(trunk, [TARGET], None, tmp_path, images)
+def test_an_interrupt_leaves_nothing(trunks: Trunks, images: Images, tmp_path: Path) -> None:
+    assert _frame.export(trunks, [TARGET], None, tmp_path, images)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     with pytest.raises(KeyboardInterrupt):
-        _frame.export(trunk, [raising(KeyboardInterrupt())], None, tmp_path, images)
+        _frame.export(trunks, [raising(KeyboardInterrupt())], None, tmp_path, images)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
-def test_usage_is_refused_before_anything_is_made(trunk: Trunk, images: Images, tmp_path: Path) -> None:
+def test_usage_is_refused_before_anything_is_made(trunks: Trunks, images: Images, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--precision int4: target onnx makes fp32, fp16"):
-        _frame.export(trunk, [TARGET], "int4", tmp_path / "out", images)
+        _frame.export(trunks, [TARGET], "int4", tmp_path / "out", images)
     with pytest.raises(InputError, match=r"uint8 \(4, 32, 64, 3\), expected uint8 \(N, \*\(64, 64, 3\)\)"):
-        _frame.export(trunk, [TARGET], None, tmp_path / "out", images[:, ::2])
+        _frame.export(trunks, [TARGET], None, tmp_path / "out", images[:, ::2])
     with pytest.raises(InputError, match="no target"):
-        _frame.export(trunk, [], None, tmp_path / "out", images)
+        _frame.export(trunks, [], None, tmp_path / "out", images)
     assert not (tmp_path / "out").exists()
 
 
-def test_an_unwritable_folder(trunk: Trunk, images: Images, tmp_path: Path) -> None:
+def test_an_unwritable_folder(trunks: Trunks, images: Images, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OutputError, match="cannot be written"):
-        _frame.export(trunk, [TARGET], None, tmp_path / "file", images)
+        _frame.export(trunks, [TARGET], None, tmp_path / "file", images)
     (tmp_path / "student-fp32.onnx").mkdir()
     with pytest.raises(OutputError, match="a folder stands where"):
-        _frame.export(trunk, [TARGET], None, tmp_path, images)
+        _frame.export(trunks, [TARGET], None, tmp_path, images)

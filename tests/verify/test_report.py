@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from edgemat.verify.report import COLUMNS, Comparison, Report, Result
+from edgemat.verify.report import COLUMNS, Comparison, OnGrid, Report, Result
 
 GATE = {"max_abs": 1e-2, "mean_abs": 2e-4}
 PASSED = Result(
@@ -44,22 +44,26 @@ def test_rows() -> None:
     passed, absent = report(PASSED, ABSENT).rows()
     assert len(passed) == len(absent) == len(COLUMNS)
     assert passed == (
-        "coreml", "fp16", "a.mlpackage", "1.23 MB", "3.00e-03", "1.00e-04", "65.4 dB", "0.01 / 0.0002", "1.3", "passed",
+        "coreml", "fp16", "a.mlpackage", "1.23 MB", "3.00e-03", "1.00e-04", "-", "-", "0.01 / 0.0002", "1.3", "passed",
     )  # fmt: skip
     assert absent[-1] == "unavailable"
-    exact = dataclasses.replace(PASSED, comparison=Comparison(0.0, 0.0, None, 1))
-    assert report(exact).rows()[0][6] == "inf"
+    integer = dataclasses.replace(
+        PASSED, float_bytes=4_000_000, gate={"lsb": 1, "within_one": 0.99, "scales": 0.0},
+        on_grid=OnGrid(1, "head", 23, 0.99912, 0.97, 0.0),
+    )  # fmt: skip
+    assert report(integer).rows()[0][3:9] == ("1.23 MB (0.31)", "3.00e-03", "1.00e-04", "1", "99.91%", "1 LSB, 99%")
 
 
 def test_text_shows_the_messages() -> None:
     text = str(report(PASSED, GATED))
-    assert text.splitlines()[0].split() == list(COLUMNS)
+    assert text.splitlines()[0].split("  ")[0] == COLUMNS[0]
+    assert all(name in text.splitlines()[0] for name in COLUMNS)
     assert text.endswith("coreml fp16: too far")
 
 
 def test_json() -> None:
     value = json.loads(json.dumps(report(PASSED, ABSENT).to_json(), allow_nan=False))
-    assert value["schema_version"] == 1
+    assert value["schema_version"] == 2
     assert value["passed"] is False
     assert value["results"][0]["comparison"] == {"max_abs": 3e-3, "mean_abs": 1e-4, "psnr": 65.4, "images": 24}
     assert value["results"][1]["state"] == "unavailable"
