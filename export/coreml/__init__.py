@@ -1,16 +1,20 @@
-"""Core ML: an ML Program for iOS 16 and later, translated from the ONNX trunk without a detour."""
+"""Core ML: an ML Program for iOS 16 and later, translated from the ONNX trunk without a detour.
+
+``fp16`` is what to ship. ``w8`` is the same computation from weights of a quarter the size. ``w8a8`` (iOS 17) is for chips
+with an int8 path, A17 Pro and M4 and later, and may be slower elsewhere: measure it on the phone.
+"""
 
 from __future__ import annotations
 
 import sys
 from typing import TYPE_CHECKING
 
-from edgemat.export._target import Gate, Target
+from edgemat.export._target import Gate, IntegerGate, Target
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from edgemat.export._target import Runner, Trunk
+    from edgemat.export._target import Runner, Scales, Trunk
     from edgemat.inspection import Inspection
 
 
@@ -32,17 +36,28 @@ def _read_back(path: Path) -> tuple[str, ...]:
     return _check.check(path)
 
 
-def _inspect(path: Path) -> Inspection:
+def _facts(path: Path) -> Inspection:
     from edgemat.export.coreml import _inspect
 
     return _inspect.inspect(path)
 
 
+def _scales(path: Path) -> Scales:
+    from edgemat.export.coreml import _codes
+
+    return _codes.scales(path)
+
+
 TARGET = Target(
     name="coreml",
-    title="Core ML package (ML Program, iOS 16 and later)",
+    title="Core ML package (ML Program, iOS 16 and later; w8a8: iOS 17)",
     suffix=".mlpackage",
-    gates={"fp16": Gate(1e-2, 2e-4), "fp32": Gate(1e-5, 1e-6)},
+    gates={
+        "fp16": Gate(1e-2, 2e-4),
+        "fp32": Gate(1e-5, 1e-6),
+        "w8": Gate(1e-2, 2e-4),
+        "w8a8": IntegerGate(scales=4.9e-4),  # the file states them in float16
+    },
     extra="coreml",
     requires=("coremltools",),
     proves=(
@@ -54,5 +69,7 @@ TARGET = Target(
     convert=_convert,
     load=_load,
     check=_read_back,
-    inspect=_inspect,
+    inspect=_facts,
+    scales=_scales,
+    stores=("w8",),
 )
