@@ -45,6 +45,10 @@ class Gate:
         if not (0.0 < self.mean_abs <= self.max_abs < 1.0):
             raise ValueError(f"gate needs 0 < mean_abs <= max_abs < 1, found {self}")
 
+    def __str__(self) -> str:
+        """Return the limits in a few words."""
+        return f"max {self.max_abs:g}, mean {self.mean_abs:g}"
+
 
 @dataclass(frozen=True)
 class IntegerGate:
@@ -65,6 +69,10 @@ class IntegerGate:
         """Refuse a gate that cannot fail."""
         if not (0 <= self.lsb < 8 and 0.5 < self.within_one <= 1.0 and 0.0 <= self.scales < 1e-3):
             raise ValueError(f"gate needs 0 <= lsb < 8, 0.5 < within_one <= 1, 0 <= scales < 1e-3, found {self}")
+
+    def __str__(self) -> str:
+        """Return the limits in a few words."""
+        return f"{self.lsb} LSB a tensor, {self.within_one:.0%} of alpha within 1"
 
 
 @dataclass(frozen=True)

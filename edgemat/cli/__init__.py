@@ -26,6 +26,7 @@ from edgemat.cli.completion import completion
 from edgemat.cli.data import data
 from edgemat.cli.evaluate import evaluate
 from edgemat.cli.export import export
+from edgemat.cli.inspect import inspect
 from edgemat.cli.machine import doctor, targets
 from edgemat.cli.train import train
 from edgemat.cli.uncertainty import uncertainty
@@ -34,6 +35,7 @@ from edgemat.errors import BackendMissingError, EdgematError
 COMMANDS: tuple[click.Command, ...] = (
     export,
     targets,
+    inspect,
     doctor,
     data,
     train,

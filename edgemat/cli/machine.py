@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
@@ -21,12 +22,12 @@ def targets(as_json: bool, markdown: bool) -> None:
 
     listing = export.targets()
     if as_json:
-        console.print_json({"schema_version": 1, "targets": [_as_json(t) for t in listing]})
+        console.print_json({"schema_version": 2, "targets": [_as_json(t) for t in listing]})
     elif markdown:
         click.echo(markdown_table(listing))
     else:
         rows = [[t.name, t.title, _gates(t), t.proves, _here(t)] for t in listing]
-        console.table(rows, ["target", "makes", "precision (max, mean gate)", "proves", "here"])
+        console.table(rows, ["target", "makes", "precision: gate", "proves", "here"])
 
 
 def markdown_table(listing: tuple[Target, ...]) -> str:
@@ -36,7 +37,7 @@ def markdown_table(listing: tuple[Target, ...]) -> str:
         listing: The targets, in the order of the rows.
     """
     rows = [
-        ["`--target`", "makes", "precision: max, mean difference allowed", "what the check runs", "extra"],
+        ["`--target`", "makes", "precision: difference allowed", "what the check runs", "extra"],
         ["---"] * 5,
         *([f"`{t.name}`", t.title, _gates(t), t.proves, f"`{t.extra}`"] for t in listing),
     ]
@@ -44,7 +45,7 @@ def markdown_table(listing: tuple[Target, ...]) -> str:
 
 
 def _gates(target: Target) -> str:
-    return "; ".join(f"{name}: {gate.max_abs:g}, {gate.mean_abs:g}" for name, gate in target.gates.items())
+    return "; ".join(f"{name}: {gate}" for name, gate in target.gates.items())
 
 
 def _here(target: Target) -> str:
@@ -61,7 +62,8 @@ def _as_json(target: Target) -> dict[str, object]:
         "extra": target.extra,
         "proves": target.proves,
         "default_precision": target.default_precision,
-        "gates": {p: {"max_abs": g.max_abs, "mean_abs": g.mean_abs} for p, g in target.gates.items()},
+        "gates": {precision: asdict(gate) for precision, gate in target.gates.items()},
+        "scheme": target.scheme if any(map(target.needs_grid, target.gates)) else None,
         "available": missing is None,
         "reason": None if missing is None else missing.reason,
         "install": None if missing is None else missing.install,
