@@ -13,6 +13,7 @@ import numpy.typing as npt
 from edgemat.quantize.graph import Node
 
 Values = npt.NDArray[Any]
+Indices = npt.NDArray[np.int64]
 _EXACT_IN_FLOAT32 = 2**24
 """Integers up to here are float32 values; a sum whose magnitudes add up to less is exact in any order."""
 
@@ -138,71 +139,53 @@ def convolve_transposed(values: Values, weight: Values, node: Node, shape: tuple
     return total[:, :, pads[0] : pads[0] + shape[2], pads[1] : pads[1] + shape[3]]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Taps:
-    """Where the outputs of one axis lie between inputs.
+    """Where a Resize reads one axis.
 
     Attributes:
-        positions: Real position of each output among the inputs, float64, not clamped.
-        size: Number of inputs.
-        scale: Outputs an input.
-        mode: The coordinates, as ONNX calls them.
-    """
-
-    positions: npt.NDArray[np.float64]
-    size: int
-    scale: float
-    mode: str
-
-    @property
-    def lower(self) -> npt.NDArray[np.int64]:
-        """Index of the input before each output."""
-        return np.clip(np.floor(self.positions).astype(np.int64), 0, self.size - 1)
-
-    @property
-    def upper(self) -> npt.NDArray[np.int64]:
-        """Index of the input after each output."""
-        return np.minimum(self.lower + 1, self.size - 1)
-
-    @property
-    def fraction(self) -> npt.NDArray[np.float64]:
-        """Weight of `upper`, in [0, 1]."""
-        return np.clip(self.positions, 0, self.size - 1) - self.lower
-
-    def nearest(self, mode: str) -> npt.NDArray[np.int64]:
-        """Return the index of the input that each output copies; ``mode`` as ONNX's ``nearest_mode``."""
-        rounded = {
-            "round_prefer_floor": lambda p: np.ceil(p - 0.5),
-            "round_prefer_ceil": lambda p: np.floor(p + 0.5),
-            "floor": np.floor,
-            "ceil": np.ceil,
-        }[mode](self.positions)
-        return np.clip(rounded.astype(np.int64), 0, self.size - 1)
-
-
-def taps(mode: str, size: int, count: int, scale: float) -> Taps:
-    """Return where an axis of ``size`` inputs is read by a Resize to ``count`` outputs.
-
-    Args:
         mode: ONNX's ``coordinate_transformation_mode``.
         size: Inputs.
         count: Outputs.
-        scale: Outputs an input.
+        scale: Outputs an input, as the node states it.
 
     Example:
-        >>> taps("half_pixel", 2, 4, 2.0).fraction.tolist()
+        >>> Taps("half_pixel", 2, 4, 2.0).linear(np.float64)[2].tolist()
         [0.0, 0.25, 0.75, 0.0]
     """
-    at = np.arange(count, dtype=np.float64)
-    if mode == "align_corners":
-        positions = at * (size - 1) / max(count - 1, 1)
-    elif mode == "asymmetric":
-        positions = at / scale
-    elif mode == "pytorch_half_pixel" and count == 1:
-        positions = np.zeros(1)
-    else:
-        positions = (at + 0.5) / scale - 0.5
-    return Taps(positions, size, scale, mode)
+
+    mode: str
+    size: int
+    count: int
+    scale: float
+
+    def positions(self, dtype: type[np.floating[Any]]) -> npt.NDArray[np.floating[Any]]:
+        """Return where each output lies among the inputs, computed in ``dtype``; not clamped."""
+        at, half, scale = np.arange(self.count).astype(dtype), dtype(0.5), dtype(self.scale)
+        if self.mode == "align_corners":
+            return at * dtype(self.size - 1) / dtype(max(self.count - 1, 1))
+        if self.mode == "asymmetric":
+            return at / scale
+        if self.mode == "pytorch_half_pixel" and self.count == 1:
+            return at
+        return (at + half) / scale - half
+
+    def linear(self, dtype: type[np.floating[Any]]) -> tuple[Indices, Indices, npt.NDArray[np.floating[Any]]]:
+        """Return the inputs before and after each output, and the weight of the second, in [0, 1]."""
+        position = np.clip(self.positions(dtype), dtype(0), dtype(self.size - 1))
+        lower = position.astype(np.int64)
+        return lower, np.minimum(lower + 1, self.size - 1), position - lower.astype(dtype)
+
+    def nearest(self, mode: str) -> Indices:
+        """Return the input that each output copies; ``mode`` is ONNX's ``nearest_mode``."""
+        position = self.positions(np.float32)  # as ONNX Runtime: where a copy comes from is no matter of rounding codes
+        rounded = {
+            "round_prefer_floor": np.ceil(position - np.float32(0.5)),
+            "round_prefer_ceil": np.floor(position + np.float32(0.5)),
+            "floor": np.floor(position),
+            "ceil": np.ceil(position),
+        }[mode]
+        return np.clip(rounded.astype(np.int64), 0, self.size - 1)
 
 
 def depth_to_space(codes: Values, block: int, mode: str) -> Values:

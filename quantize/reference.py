@@ -171,7 +171,7 @@ class Reference:
         for axis in (2, 3):
             size, count = operands[0].shape[axis], shape[axis]
             stated = scales is not None and len(scales) == 4
-            axes.append(arithmetic.taps(mode, size, count, float(scales[axis]) if stated else count / size))
+            axes.append(arithmetic.Taps(mode, size, count, float(scales[axis]) if stated else count / size))
         if get("mode", "nearest") == "nearest":
             nearest = get("nearest_mode", "round_prefer_floor")
             rows, columns = (at.nearest(nearest) for at in axes)
@@ -183,22 +183,18 @@ class Reference:
         window, codes = self._window(unit, tuple(unit.node.attributes["kernel_shape"])), operands[0]
         if unit.node.op == "MaxPool":
             return np.maximum.reduce(list(window.views(codes, source.low)))
-        sums = sum(window.views((codes - source.zero_point).astype(np.float64), 0.0))
-        inside = np.ones((1, 1, *codes.shape[2:]), np.int64)
-        if unit.node.attributes.get("count_include_pad", 0):
-            pads = tuple(unit.node.attributes.get("pads", (0, 0, 0, 0)))
-            size = [codes.shape[2 + i] + pads[2 + i] for i in range(2)]
-            inside = np.ones((1, 1, *size), np.int64)
-            counts = sum(window.views(inside, 1))
-        else:
-            counts = sum(window.views(inside, 0))
-        return self.rounding.mean(sums, counts, source, target)
+        pads = tuple(unit.node.attributes.get("pads", (0, 0, 0, 0)))
+        counted = bool(unit.node.attributes.get("count_include_pad", 0))
+        reach = [codes.shape[2 + i] + (pads[2 + i] if counted else 0) for i in range(2)]
+        places = window.views(np.ones((1, 1, *reach), np.int64), int(counted))
+        counts = np.sum(list(places), axis=0)
+        return self.rounding.window_mean(list(window.views(codes - source.zero_point, 0)), counts, target)
 
     def _global_pool(self, unit: Unit, operands: list[Codes]) -> Codes:
         (source,), target = self.params(unit)
         axes = tuple(range(2, operands[0].ndim))
         sums = (operands[0] - source.zero_point).sum(axes, keepdims=True).astype(np.float64)
-        return self.rounding.mean(sums, np.array(operands[0][0, 0].size), source, target)
+        return self.rounding.mean(sums, operands[0][0, 0].size, source, target)
 
     def _sigmoid(self, unit: Unit, operands: list[Codes]) -> Codes:
         (source,), target = self.params(unit)

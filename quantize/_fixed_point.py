@@ -1,0 +1,51 @@
+"""Multiplication of int32 by a real as TFLite does it: 31 fraction bits and a shift, rounded in one or two steps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Integers = npt.NDArray[np.int64]
+
+
+def multiplier(real: npt.ArrayLike) -> tuple[Integers, Integers]:
+    """Return positive reals as ``multiplier * 2**(shift - 31)``, the multiplier in [2**30, 2**31).
+
+    Example:
+        >>> [value.tolist() for value in multiplier([0.75, 0.001])]
+        [[1610612736, 1099511628], [0, -9]]
+    """
+    fraction, shift = np.frexp(np.asarray(real, np.float64))
+    whole = np.floor(fraction * 2.0**31 + 0.5).astype(np.int64)
+    full = whole == 2**31
+    return np.where(full, whole // 2, whole), shift.astype(np.int64) + full
+
+
+def multiplied(values: npt.NDArray[Any], real: npt.ArrayLike, ties_up: bool = False) -> Integers:
+    """Return ``values * real``, rounded twice: to what the shift leaves of the fraction bits, then to whole numbers.
+
+    Args:
+        values: Integers.
+        real: Positive; broadcasts.
+        ties_up: The second step rounds halves up (TFLite's optimised kernels) and not away from zero (its reference).
+    """
+    factor, shift = multiplier(real)
+    product = (values.astype(np.int64) << np.maximum(shift, 0)) * factor
+    high = (product + (1 << 30)) >> 31
+    down = np.maximum(-shift, 0)
+    return high + ((np.int64(1) << down) >> 1) >> down if ties_up else _halves_away(high, down)
+
+
+def _halves_away(values: Integers, bits: npt.NDArray[np.int64] | np.int64) -> Integers:
+    """Return ``values / 2**bits``, halves rounded away from zero."""
+    rounded = (np.abs(values) + ((np.int64(1) << bits) >> 1)) >> bits
+    return np.where(values < 0, -rounded, rounded)
+
+
+def divided(values: Integers, count: npt.ArrayLike) -> Integers:
+    """Return ``values / count``, halves rounded away from zero."""
+    count = np.asarray(count, np.int64)
+    rounded: Integers = np.sign(values) * ((np.abs(values) + count // 2) // count)
+    return rounded
