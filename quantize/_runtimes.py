@@ -37,8 +37,8 @@ class OnnxRuntime(_Float32Sums):
         if sign < 0:
             return target.codes(a.reals(first) - b.reals(second))
         to_a, to_b = (F(params.scale) / F(target.scale) for params in (a, b))
-        fixed = F(target.zero_point) - (to_a * F(a.zero_point) + to_b * F(b.zero_point))
-        return _whole((fixed + first.astype(F) * to_a) + second.astype(F) * to_b, target)
+        zeros = _fused(to_a, F(a.zero_point), to_b * F(b.zero_point))
+        return _whole(_fused(first, to_a, _fused(second, to_b, F(target.zero_point) - zeros)), target)
 
     def multiply(self, first: Codes, second: Codes, sources: Sequence[QParams], target: QParams) -> Codes:
         """Return codes of QLinearMul."""
@@ -73,6 +73,12 @@ class OnnxRuntime(_Float32Sums):
         total = total + (across * up[:, None]) * real[:, :, top[:, None], right]
         total = total + (back * down[:, None]) * real[:, :, bottom[:, None], left]
         return params.codes(total + (across * down[:, None]) * real[:, :, bottom[:, None], right])
+
+
+def _fused(values: npt.ArrayLike, factor: np.float32, addend: npt.ArrayLike) -> npt.NDArray[np.float32]:
+    """Return ``values * factor + addend`` of float32 values, rounded once to float32 (a fused multiply-add)."""
+    total: npt.NDArray[np.float32] = (np.asarray(values, np.float64) * np.float64(factor) + addend).astype(F)
+    return total
 
 
 def _whole(codes: npt.NDArray[np.float32], target: QParams) -> Codes:
@@ -118,7 +124,7 @@ class TfLite(Rounding):
 
     def rescale(self, codes: Codes, source: QParams, target: QParams) -> Codes:
         """Return codes of QUANTIZE."""
-        return saturated(multiplied(codes - source.zero_point, source.scale / target.scale), target)
+        return saturated(multiplied(codes - source.zero_point, source.scale / target.scale, self.optimised), target)
 
     def window_mean(self, seen: Sequence[Codes], counts: npt.NDArray[np.int64], params: QParams) -> Codes:
         """Return codes of AVERAGE_POOL_2D: the stored int8 averaged, halves away from the stored zero."""
