@@ -108,7 +108,9 @@ def scales(path: Path) -> Scales:
 
     model = _graph.read(path)
     values = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
-    activations, weights = {}, {}
+    facts = {entry.key: entry.value for entry in model.metadata_props}
+    activations = {name: (scale, zero) for name, (scale, zero) in json.loads(facts.get(qdq.ENDS, "{}")).items()}
+    weights = {}
     for node in model.graph.node:
         if node.op_type == "QuantizeLinear" and node.output[0].endswith(qdq.CODES):
             scale, zero = values[node.input[1]], values[node.input[2]]

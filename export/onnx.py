@@ -13,6 +13,7 @@ from edgemat.export._target import Gate, IntegerGate, Runner, Scales, Target, Tr
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    import numpy.typing as npt
     from onnx import ModelProto
     from onnxruntime import InferenceSession
 
@@ -23,11 +24,19 @@ if TYPE_CHECKING:
 PRECISION = "edgemat.precision"
 REQUIRED = ("author", "license", "version", "description", "input", "output", PRECISION)
 """Keys of the metadata of every file."""
+BYTES = "int8_byte_io"
+INTEGER = ("int8", BYTES)
 _FLOAT_OPS = ("Add", "Conv", "ConvTranspose", "FusedConv", "Mul", "Sub")
 
 
 def convert(trunk: Trunk, precision: str, path: Path) -> None:
-    """Write the trunk with its metadata: in float16 when ``precision`` is ``fp16``, with Q/DQ pairs when ``int8``.
+    """Write the trunk with its metadata.
+
+    Args:
+        trunk: With a grid for the precisions in `INTEGER`.
+        precision: ``fp32``; ``fp16``; ``int8``: Q/DQ pairs, floats in and out; ``int8_byte_io``: the same without the
+            first and the last pair, 8-bit pixels in and 8-bit alpha out.
+        path: The goal.
 
     Raises:
         InputError: A weight is beyond float16, or the grid breaks a rule.
@@ -41,11 +50,13 @@ def convert(trunk: Trunk, precision: str, path: Path) -> None:
             model = _half.to_half(model)
         except onnx.shape_inference.InferenceError as error:
             raise UnsupportedOpError(f"no float16 for an operator of {trunk.path.name}: {error}") from error
-    if precision == "int8":
+    if precision in INTEGER:
         from edgemat.quantize import qdq
 
         assert trunk.grid is not None  # the frame has seen to it
         model = qdq.insert(model, trunk.grid, trunk.path.name)
+        if precision == BYTES:
+            model = qdq.with_byte_ends(model)
     describe(model, trunk, precision)
     path.write_bytes(model.SerializeToString(deterministic=True))
 
@@ -57,6 +68,7 @@ def describe(model: ModelProto, trunk: Trunk, precision: str) -> None:
     from edgemat import __version__
 
     info, size = trunk.info, f"{trunk.height}x{trunk.width}"
+    kind, ends = ("uint8", "in [0, 255]") if precision == BYTES else ("float32", "in [0, 1]")
     stated = {entry.key: entry.value for entry in model.metadata_props}
     helper.set_model_props(
         model,
@@ -68,8 +80,8 @@ def describe(model: ModelProto, trunk: Trunk, precision: str) -> None:
             "author": info.author,
             "license": info.license,
             "description": info.description,
-            "input": f"image: RGB, float32, 1x3x{size}, in [0, 1]; normalisation is inside",
-            "output": f"alpha: float32, 1x1x{size}, in [0, 1]; skin is 1",
+            "input": f"image: RGB, {kind}, 1x3x{size}, {ends}; normalisation is inside",
+            "output": f"alpha: {kind}, 1x1x{size}, {ends}; the largest is skin",
             PRECISION: precision,
         },
     )
@@ -105,11 +117,13 @@ def check(path: Path) -> tuple[str, ...]:
         found.append(f"onnx.checker: {error}")
     if _graph.opset_of(model) != _graph.OPSET:
         found.append(f"opset {_graph.opset_of(model)}, expected {_graph.OPSET}")
+    props = {entry.key: entry.value for entry in model.metadata_props}
+    kind = TensorProto.UINT8 if props.get(PRECISION) == BYTES else TensorProto.FLOAT
     for values, name in ((model.graph.input, "image"), (model.graph.output, "alpha")):
         interface = [(v.name, v.type.tensor_type.elem_type) for v in values]
-        if interface != [(name, TensorProto.FLOAT)]:
-            found.append(f"found {interface}, expected one float32 tensor named {name}")
-    props = {entry.key: entry.value for entry in model.metadata_props}
+        if interface != [(name, kind)]:
+            wanted = TensorProto.DataType.Name(kind)
+            found.append(f"found {interface}, expected one {wanted} tensor named {name}")
     found += [f"metadata: {key} is missing" for key in REQUIRED if not props.get(key)]
     found += _wrong_types(model, props.get(PRECISION, ""))
     return tuple(found)
@@ -121,7 +135,7 @@ def _wrong_types(model: ModelProto, precision: str) -> list[str]:
 
     if precision not in TARGET.gates:
         return [f"metadata: {PRECISION} is {precision!r}, expected one of {', '.join(TARGET.gates)}"]
-    if precision == "int8":
+    if precision in INTEGER:
         return _unfused(model)
     wrong = TensorProto.FLOAT if precision == "fp16" else TensorProto.FLOAT16
     weights = [tensor for tensor in model.graph.initializer if tensor.name.endswith((".weight", ".bias"))]
@@ -198,12 +212,22 @@ class OnnxRunner(Runner):
         except Exception as error:  # ONNX Runtime's own exceptions share no public base
             raise InputError(f"{path}: ONNX Runtime cannot run it: {error}; export it again") from error
         self._model, self._session = model, opened
+        self._takes_bytes = opened.get_inputs()[0].type == "tensor(uint8)"
 
     def run(self, images: Images) -> Alphas:
         """Return alpha, float32, (N, H, W), of RGB images, uint8, (N, H, W, 3)."""
         import numpy as np
 
+        if self._takes_bytes:
+            codes = [self._session.run(["alpha"], {"image": self._feed(image)})[0][0] for image in images]
+            return np.concatenate(codes).astype(np.float32) / np.float32(255)
         return np.concatenate([self.run_float(image)[None] for image in to_floats(images)])
+
+    def _feed(self, image: Images) -> npt.NDArray[Any]:
+        """Return one image, uint8, (H, W, 3), as the file takes it."""
+        import numpy as np
+
+        return np.ascontiguousarray(image.transpose(2, 0, 1)[None]) if self._takes_bytes else to_floats(image[None])[0]
 
     def run_float(self, image: Alphas) -> Alphas:
         """Return alpha, float32, (H, W), of one image as the graph takes it: float32, (1, 3, H, W), not only [0, 1]."""
@@ -226,7 +250,10 @@ class OnnxRunner(Runner):
         from edgemat.quantize import qdq
 
         names = [name for name in self._names if name.endswith(qdq.CODES)]
-        found = self._outputs(names, image) if names else {}
+        if not names:
+            return {}
+        ends = {"image": self._feed(image)} if self._takes_bytes else {}
+        found = ends | self._outputs([*names, *(["alpha"] if self._takes_bytes else [])], image)
         return {name.removesuffix(qdq.CODES): np.asarray(value, np.int32) for name, value in found.items()}
 
     def _outputs(self, names: list[str], image: Images) -> dict[str, Any]:
@@ -237,7 +264,7 @@ class OnnxRunner(Runner):
         model.CopyFrom(self._model)
         del model.graph.output[:]
         model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
-        values = session(model.SerializeToString(), self._threads).run(None, {"image": to_floats(image[None])[0]})
+        values = session(model.SerializeToString(), self._threads).run(None, {"image": self._feed(image)})
         return dict(zip(names, values, strict=True))
 
 
@@ -254,7 +281,12 @@ TARGET = Target(
     name="onnx",
     title="ONNX for ONNX Runtime",
     suffix=".onnx",
-    gates={"fp32": Gate(max_abs=1e-5, mean_abs=1e-6), "fp16": Gate(max_abs=1e-2, mean_abs=2e-4), "int8": IntegerGate()},
+    gates={
+        "fp32": Gate(max_abs=1e-5, mean_abs=1e-6),
+        "fp16": Gate(max_abs=1e-2, mean_abs=2e-4),
+        "int8": IntegerGate(),
+        BYTES: IntegerGate(),
+    },
     extra="onnx",
     requires=("onnx", "onnxruntime"),
     proves="The file in ONNX Runtime on the CPU. fp16: each tensor rounded to half, sums in float32; no accelerator.",

@@ -23,6 +23,8 @@ CODES, REAL, FLOAT, BIAS = "#codes", "#real", "#float", "#bias"
 bias, after the name of what its operator made before any activation."""
 SCHEME, KEPT, CLIPS = "edgemat.scheme", "edgemat.kept", "edgemat.clips"
 """Keys of the model's metadata: the scheme; nodes kept in float; where the Clips end that saturation does (if any)."""
+ENDS = "edgemat.ends"
+"""Key of the ends' scales and zero points, for a file whose input and output are codes."""
 
 
 def insert(model: ModelProto, grid: Grid, origin: str = "the trunk") -> ModelProto:
@@ -89,6 +91,43 @@ def with_stored_weights(model: ModelProto, grid: Grid) -> ModelProto:
             scales, axis = grid.weights[tensor.name], axes[tensor.name]
             codes = weight_codes(numpy_helper.to_array(tensor), scales, axis, grid.scheme)
             tensor.CopyFrom(numpy_helper.from_array(weight_reals(codes, scales, axis), tensor.name))
+    return result
+
+
+def with_byte_ends(model: ModelProto) -> ModelProto:
+    """Return a Q/DQ model whose input and output are the codes themselves: 8-bit pixels in, 8-bit alpha out.
+
+    Args:
+        model: Of `insert`, on an asymmetric grid.
+    """
+    import onnx
+    from onnx import numpy_helper
+
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    graph = result.graph
+    image, alpha = graph.input[0].name, graph.output[0].name
+    first = next(n for n in graph.node if n.op_type == "QuantizeLinear" and n.input[0] == image)
+    last = next(n for n in graph.node if n.output[0] == alpha)
+    values = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
+    ends = {e: [float(values[n.input[1]]), int(values[n.input[2]])] for e, n in ((image, first), (alpha, last))}
+    graph.node.remove(first)
+    graph.node.remove(last)
+    renamed = {first.output[0]: image, last.input[0]: alpha}
+    for node in graph.node:
+        node.input[:] = [renamed.get(name, name) for name in node.input]
+        node.output[:] = [renamed.get(name, name) for name in node.output]
+    for value in (graph.input[0], graph.output[0]):
+        value.type.tensor_type.elem_type = onnx.TensorProto.UINT8
+    del graph.value_info[:]
+    used = {name for node in graph.node for name in node.input}
+    kept = [tensor for tensor in graph.initializer if tensor.name in used]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
+    facts = {entry.key: entry.value for entry in model.metadata_props}
+    onnx.helper.set_model_props(result, facts | {ENDS: json.dumps(ends)})
+    result = onnx.shape_inference.infer_shapes(result, check_type=True, strict_mode=True, data_prop=True)
+    onnx.checker.check_model(result, full_check=True)
     return result
 
 

@@ -1,7 +1,7 @@
 """Core ML: an ML Program for iOS 16 and later, translated from the ONNX trunk without a detour.
 
-``fp16`` is what to ship. ``w8`` is the same computation from weights of a quarter the size. ``w8a8`` (iOS 17) is for chips
-with an int8 path, A17 Pro and M4 and later, and may be slower elsewhere: measure it on the phone.
+``fp16`` is what to ship. ``w8`` computes likewise, from weights of half the size. ``w8a8`` (iOS 17) is for chips with
+an int8 path, A17 Pro and M4 and later, and may be slower elsewhere: measure it on the phone.
 """
 
 from __future__ import annotations

@@ -80,6 +80,37 @@ def _batch_norm(a: Arguments) -> F32:
     return np.asarray((a["x"] - channel("mean", 0.0)) * scale + channel("beta", 0.0), np.float32)
 
 
+def _per_channel(value: Any, x: npt.NDArray[Any], a: Arguments) -> npt.NDArray[Any]:
+    """Return a scale or zero point so that it broadcasts: a vector lies along ``axis``."""
+    array = np.asarray(value)
+    if not array.ndim:
+        return array
+    axis = int(a["axis"]) % x.ndim
+    return array.reshape([-1 if i == axis else 1 for i in range(x.ndim)])
+
+
+@_op("quantize")
+def _quantize(a: Arguments) -> F32:
+    """Clip round(input / scale) + zero_point to the output's type; halves round to even."""
+    x, limits = a["input"], np.iinfo(str(a["output_dtype"]))
+    zero = _per_channel(a.get("zero_point", 0), x, a).astype(x.dtype)
+    codes = np.rint(x / _per_channel(a["scale"], x, a)) + zero
+    return np.asarray(np.clip(codes, limits.min, limits.max), np.float32)
+
+
+@_op("dequantize")
+def _dequantize(a: Arguments) -> F32:
+    scale = np.asarray(a["scale"])
+    x = np.asarray(a["input"], scale.dtype)
+    zero = _per_channel(a.get("zero_point", 0), x, a).astype(scale.dtype)
+    return np.asarray((x - zero) * _per_channel(scale, x, a), np.float32)
+
+
+@_op("constexpr_affine_dequantize")
+def _constexpr_affine_dequantize(a: Arguments) -> F32:
+    return _dequantize(a | {"input": a["quantized_data"]})
+
+
 @_op("concat")
 def _concat(a: Arguments) -> F32:
     return np.concatenate(a["values"], int(a["axis"]))
@@ -146,7 +177,7 @@ def _conv_transpose(a: Arguments) -> F32:
     (sy, sx), (dy, dx) = a["strides"].tolist(), a["dilations"].tolist()
     height, width = x.shape[1:]
     full = np.zeros(
-        (groups, per_group, (height - 1) * sy + dy * (kh - 1) + 1, (width - 1) * sx + dx * (kw - 1) + 1), np.float32
+        (groups, per_group, (height - 1) * sy + dy * (kh - 1) + 1, (width - 1) * sx + dx * (kw - 1) + 1), x.dtype
     )
     taps = weight.reshape(groups, -1, per_group, kh, kw)
     pixels = x.reshape(groups, -1, height * width)
@@ -190,7 +221,7 @@ def _interpolate(x: F32, axis: int, grid: npt.NDArray[np.float64]) -> F32:
     low = np.floor(grid).astype(np.int64)
     high = np.minimum(low + 1, x.shape[axis] - 1)
     shape = [-1 if i == axis else 1 for i in range(x.ndim)]
-    part = (grid - low).astype(np.float32).reshape(shape)
+    part = (grid - low).astype(x.dtype).reshape(shape)
     lower, upper = x.take(low, axis), x.take(high, axis)
     return np.asarray(lower + (upper - lower) * part, np.float32)
 

@@ -54,7 +54,8 @@ class Operation:
     Attributes:
         kind: Operator, such as ``conv``.
         output: What it makes.
-        inputs: Parameter to its arguments: the names of variables, or constant values.
+        inputs: Parameter to its arguments: the names of variables, or constant values. A ``constexpr_`` operator, whose
+            parameters the format states as attributes, has them here likewise.
     """
 
     kind: str
@@ -87,7 +88,7 @@ class Package:
 
     Attributes:
         path: Where it was read.
-        specification: Core ML specification version; 7 is iOS 16.
+        specification: Core ML specification version; 7 is iOS 16, 8 is iOS 17.
         opset: MIL opset, such as ``CoreML6``.
         inputs: Inputs of the model.
         outputs: Outputs of the model.
@@ -156,6 +157,8 @@ def _package(path: Path, spec: Any, reader: _Reader) -> Package:
             inputs = {
                 key: tuple(_argument(reader, constants, b) for b in arg.arguments) for key, arg in op.inputs.items()
             }
+            if op.type.startswith("constexpr_"):
+                inputs |= {key: (reader.value(value),) for key, value in op.attributes.items() if key != "name"}
             operations.append(Operation(op.type, output, inputs))
     meta = spec.description.metadata
     return Package(

@@ -13,7 +13,10 @@ from edgemat.export.coreml import _coremltools
 from edgemat.export.coreml._interpreter import Interpreter
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from edgemat.export._target import Alphas, Images, Tensors
+    from edgemat.quantize.grid import Codes
 
 
 class CoreML(Runner):
@@ -22,6 +25,7 @@ class CoreML(Runner):
     def __init__(self, path: Path) -> None:
         """Compile and load the package at ``path``."""
         self._interpreter = Interpreter(path)
+        self.rounding = self._interpreter.rounding
         self._model: Any = _coremltools.load().models.MLModel(str(path))
 
     def run(self, images: Images) -> Alphas:
@@ -37,6 +41,10 @@ class CoreML(Runner):
     def trace(self, image: Images) -> Tensors:
         """Return the inner tensors that the interpreter computes: Core ML shows none."""
         return self._interpreter.trace(image)
+
+    def codes(self, image: Images) -> Mapping[str, Codes]:
+        """Return the codes that the interpreter computes, for the same reason."""
+        return self._interpreter.codes(image)
 
 
 def load(path: Path) -> Runner:

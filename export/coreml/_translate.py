@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,10 @@ import onnx
 
 from edgemat.errors import InputError, UnsupportedOpError
 from edgemat.export import _graph
-from edgemat.export.coreml import _coremltools
+from edgemat.export.coreml import _coremltools, _quantize
 from edgemat.export.coreml._onnx_ops import TABLE, Array, Node, RefusalError, Shape
+from edgemat.quantize import graph as graphs
+from edgemat.quantize.grid import Grid, QParams
 
 
 @dataclass
@@ -24,10 +26,14 @@ class Program:
     Attributes:
         mil: The coremltools MIL program, input ``image`` and output ``alpha``.
         renamed: MIL variable to ONNX tensor, for those whose name had to change (MIL takes letters, digits, ``_``).
+        facts: What the package's metadata says of its integer grid.
+        graph: The trunk's, where there is a grid.
     """
 
     mil: Any
     renamed: dict[str, str]
+    facts: dict[str, str] = field(default_factory=dict)
+    graph: graphs.Graph | None = None
 
 
 def supported_ops() -> tuple[str, ...]:
@@ -62,28 +68,39 @@ def constants(model: onnx.ModelProto) -> dict[str, Array]:
     return found
 
 
-def translate(path: Path) -> Program:
+def translate(path: Path, grid: Grid | None = None, activations: bool = False) -> Program:
     """Translate a trunk.
 
     Args:
         path: ONNX file, float32, one input and one output, fixed shapes.
+        grid: Its integer grid: weights are stored as codes; None for a program without integers.
+        activations: Whether every tensor between units becomes codes too.
 
     Returns:
-        The MIL program for iOS 16, float32, its single input in the trunk's own range.
+        The MIL program, float32, its single input in the trunk's own range: for iOS 16, or iOS 17 with ``activations``.
 
     Raises:
-        InputError: The file cannot be read.
-        UnsupportedOpError: Nodes cannot be translated exactly; all are listed.
+        InputError: The file cannot be read, or the grid does not fit it.
+        UnsupportedOpError: Nodes cannot be translated exactly, or not quantized; all are listed.
     """
     model = read(path)
-    state = _State(model)
+    graph = graphs.of(model, path.name) if grid is not None else None
+    if grid is not None and graph is not None and activations:
+        _quantize.refuse(graph, grid, path.name)
+        model = _quantize.prepared(model, graph, grid)
+    state = _State(model, grid.activations if grid is not None and activations else {})
     ct = _coremltools.load()
     mil = _coremltools.load("coremltools.converters.mil.mil")
     source, goal = state.graph_input, model.graph.output[0].name
     with mil.Function(
-        {source: mil.Builder.placeholder(shape=state.shapes[source])}, opset_version=ct.target.iOS16
+        {source: mil.Builder.placeholder(shape=state.shapes[source])},
+        opset_version=ct.target.iOS17 if activations else ct.target.iOS16,
     ) as function:
-        state.values[source] = function.inputs[source]
+        if grid is not None and graph is not None:
+            for name, weight in _quantize.stored_weights(mil.Builder, graph, grid, state.safe):
+                state.const_vars[state.safe(name)] = weight
+                state.made.add(name)
+        state.values[source] = state.settled(mil.Builder, source, function.inputs[source])
         for index, node in enumerate(model.graph.node):
             _translate_node(state, mil.Builder, index, node)
         if state.refused:
@@ -92,14 +109,18 @@ def translate(path: Path) -> Program:
     program = mil.Program()
     program.add_function("main", function)
     renamed = {safe: name for name, safe in state.names.items() if safe != name and name in state.made}
-    return Program(program, renamed)
+    if goal in state.grid:  # the float before it is a tensor of its own, as the output's name is the codes' reals
+        renamed[state.safe(goal + _quantize.BEFORE)] = goal
+    facts = {} if grid is None or graph is None else _quantize.facts(graph, grid)
+    return Program(program, renamed, facts, graph)
 
 
 class _State:
     """What is known so far of the graph being translated."""
 
-    def __init__(self, model: onnx.ModelProto) -> None:
-        graph = model.graph
+    def __init__(self, model: onnx.ModelProto, grid: Mapping[str, QParams]) -> None:
+        graph, self.grid = model.graph, grid
+        self.goal = graph.output[0].name
         self.values: dict[str, Any] = dict(constants(model))
         self.shapes: dict[str, Shape] = {name: value.shape for name, value in self.values.items()}
         for info in [*graph.input, *graph.value_info, *graph.output]:
@@ -122,6 +143,17 @@ class _State:
             self.names[name] = base if base not in taken else next(n for n in numbered if n not in taken)
         return self.names[name]
 
+    def name_of(self, tensor: str) -> str:
+        """Return the MIL name of the float value of a tensor that a node makes."""
+        return self.safe(tensor + _quantize.BEFORE if tensor == self.goal and tensor in self.grid else tensor)
+
+    def settled(self, mb: Any, tensor: str, value: Any) -> Any:
+        """Return what the nodes after a tensor read: the value itself, or the reals of its codes."""
+        if tensor not in self.grid:
+            return value
+        name = self.safe(tensor if tensor == self.goal else f"{tensor}#real")
+        return _quantize.pair(mb, value, self.grid[tensor], self.safe(f"{tensor}#codes"), name)
+
 
 def _translate_node(state: _State, mb: Any, index: int, node: onnx.NodeProto) -> None:
     """Translate one node, or note why not and go on, so that all refusals are known at once."""
@@ -142,7 +174,7 @@ def _translate_node(state: _State, mb: Any, index: int, node: onnx.NodeProto) ->
         made = translation(_node(state, mb, node))
         if tuple(made.shape) != state.shapes[output]:
             raise RefusalError(f"MIL makes shape {tuple(made.shape)}, ONNX {state.shapes[output]}")
-        state.values[output] = made
+        state.values[output] = state.settled(mb, output, made)
         state.made.add(output)
     except RefusalError as reason:
         state.refused.append(f"{title}: {reason}")
@@ -154,7 +186,7 @@ def _node(state: _State, mb: Any, node: onnx.NodeProto) -> Node:
     """Gather what a translation needs."""
     return Node(
         mb=mb,
-        name=state.safe(node.output[0]),
+        name=state.name_of(node.output[0]),
         attributes={a.name: onnx.helper.get_attribute_value(a) for a in node.attribute},
         values=[state.values[name] if name else None for name in node.input],
         shapes=[state.shapes[name] if name else () for name in node.input],

@@ -11,7 +11,7 @@ import numpy as np
 
 from edgemat import __version__
 from edgemat.errors import InputError
-from edgemat.export.coreml import _coremltools, _translate
+from edgemat.export.coreml import _codes, _coremltools, _quantize, _translate
 from edgemat.files import sha256
 
 if TYPE_CHECKING:
@@ -22,22 +22,30 @@ FP16_MAX = 65504.0
 
 
 def convert(trunk: Trunk, precision: str, path: Path) -> None:
-    """Write a trunk as an ML Program for iOS 16 and later.
+    """Write a trunk as an ML Program for iOS 16 and later, ``w8a8`` for iOS 17 and later.
 
     Args:
-        trunk: The float ONNX trunk.
-        precision: ``fp16`` (output: a half-float grey image) or ``fp32`` (output: a float32 array).
+        trunk: The float ONNX trunk; with its integer grid for ``w8`` and ``w8a8``.
+        precision: ``fp32`` (output: a float32 array), or one that computes in float16 (output: a half-float grey
+            image): ``fp16``, ``w8`` (weights stored as int8) or ``w8a8`` (all tensors between units int8 as well).
         path: The package to write; it does not exist yet.
 
     Raises:
-        InputError: The trunk cannot be read, or a weight is beyond float16 while ``fp16`` is asked for.
-        UnsupportedOpError: Nodes cannot be translated; all are listed.
+        InputError: The trunk cannot be read, its grid breaks a rule, or a weight or scale is beyond float16.
+        UnsupportedOpError: Nodes cannot be translated, or not quantized; all are listed.
     """
-    if precision == "fp16":
+    grid = None
+    if precision != "fp32":
         _refuse_fp16_overflow(trunk.path)
-    program = _translate.translate(trunk.path)
+    if precision in ("w8", "w8a8"):
+        assert trunk.grid is not None  # the frame has seen to it
+        grid = trunk.grid
+        _quantize.refuse_scales(grid, trunk.path.name, activations=precision == "w8a8")
+    program = _translate.translate(trunk.path, grid, precision == "w8a8")
     with _coremltools.no_progress_bars():
         model = _build(trunk, precision, program)
+        if precision == "w8a8":
+            _note_dropped(model, trunk, program)
         _describe(model, trunk, precision, program)
         model.save(str(path))
     _settle(path)
@@ -60,7 +68,9 @@ def _refuse_fp16_overflow(path: Path) -> None:
 def _build(trunk: Trunk, precision: str, program: _translate.Program) -> Any:
     """Run coremltools' passes and make the model."""
     ct = _coremltools.load()
-    half = precision == "fp16"
+    half = precision != "fp32"
+    passes = ct.PassPipeline()
+    passes.remove_passes(_quantize.UNWANTED)
     if half:  # for a MIL program coremltools ignores ``outputs=``; this is the way that it honours
         grey = ct.ImageType(name="alpha", color_layout=ct.colorlayout.GRAYSCALE_FLOAT16)
         program.mil.functions["main"].set_output_types([grey])
@@ -75,10 +85,22 @@ def _build(trunk: Trunk, precision: str, program: _translate.Program) -> Any:
         source="milinternal",
         convert_to="mlprogram",
         inputs=[image],
-        minimum_deployment_target=ct.target.iOS16,
+        minimum_deployment_target=ct.target.iOS17 if precision == "w8a8" else ct.target.iOS16,
         compute_precision=ct.precision.FLOAT16 if half else ct.precision.FLOAT32,
+        pass_pipeline=passes,
         skip_model_load=True,
     )
+
+
+def _note_dropped(model: Any, trunk: Trunk, program: _translate.Program) -> None:
+    """Put into the program's facts which tensors have no codes of their own, now that coremltools has cleaned up."""
+    assert program.graph is not None
+    assert trunk.grid is not None
+    function = model.get_spec().mlProgram.functions["main"]
+    operations = function.block_specializations[function.opset].operations
+    names = [op.inputs["input"].arguments[0].name for op in operations if op.type == "quantize"]
+    found = {_codes.original(name, program.renamed) for name in names}
+    program.facts |= _quantize.without_effect(program.graph, trunk.grid, found, trunk.path.name)
 
 
 def _describe(model: Any, trunk: Trunk, precision: str, program: _translate.Program) -> None:
@@ -89,7 +111,7 @@ def _describe(model: Any, trunk: Trunk, precision: str, program: _translate.Prog
     model.input_description["image"] = f"The face, an RGB image of {size} pixels, 8 bits a channel; scaling is inside."
     model.output_description["alpha"] = (
         f"Skin matte of {size} pixels in [0, 1]: 1 is skin, 0 is an occluder or the background; "
-        + ("a half-float grey image." if precision == "fp16" else "float32, (1, 1, height, width).")
+        + ("float32, (1, 1, height, width)." if precision == "fp32" else "a half-float grey image.")
     )
     user = model.user_defined_metadata
     user.pop("com.github.apple.coremltools.conversion_date", None)  # the same trunk gives the same bytes on any day
@@ -99,6 +121,7 @@ def _describe(model: Any, trunk: Trunk, precision: str, program: _translate.Prog
     user["edgemat.precision"] = precision
     user["edgemat.colour_order"] = "RGB"
     user["edgemat.alpha"] = "1 = skin, 0 = occluder or background"
+    user.update(program.facts)
     if program.renamed:
         user["edgemat.renamed_tensors"] = json.dumps(program.renamed, sort_keys=True)
 

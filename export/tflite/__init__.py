@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from edgemat.inspection import Inspection
 
 
-def _convert(trunk: Trunk, precision: str, path: Path) -> None:
-    from edgemat.export.tflite._emit import convert
+def _write(trunk: Trunk, precision: str, path: Path) -> None:
+    from edgemat.export.tflite._convert import convert
 
     convert(trunk, precision, path)
 
@@ -56,7 +56,7 @@ TARGET = Target(
     extra="tflite",
     requires=("ai_edge_litert", "flatbuffers"),
     proves="runs the file in LiteRT with XNNPACK, as a phone's CPU does; proves nothing about a phone's GPU or NPU",
-    convert=_convert,
+    convert=_write,
     load=_load,
     check=_complaints,
     inspect=_facts,

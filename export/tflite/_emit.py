@@ -1,22 +1,16 @@
-"""Translate an ONNX trunk to TFLite: one translator a node, every refusal at once, one file."""
+"""What a translator of one node sees: the ONNX graph on one side, the TFLite model that grows on the other."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 
-from edgemat.errors import InputError, UnsupportedOpError
-from edgemat.export.tflite import _metadata, _source
+from edgemat.errors import InputError
 from edgemat.export.tflite._flatbuffer import ModelBuilder
 from edgemat.export.tflite._source import Array, Graph, Node, RefusedError
-from edgemat.files import atomic_path
-
-if TYPE_CHECKING:
-    from edgemat.export._target import Trunk
 
 MARK = "#"
 """Separates a trunk tensor's name from what was done to it, in the names of tensors that the trunk does not have."""
@@ -208,6 +202,11 @@ class Emitter:
         self.done.add(follower.outputs[0])
         return follower.outputs[0], getattr(schema.ActivationFunctionType, ACTIVATIONS[bounds])
 
+    def means(self, name: str, kernel: list[int], output: str) -> list[int]:
+        """Return the weight and bias of a depthwise convolution that makes means of windows; none where a pool does."""
+        del name, kernel, output
+        return []
+
     def saturated(self, node: Node) -> str:
         """Return the output to write of an operator that fuses no activation."""
         return node.outputs[0]
@@ -272,70 +271,3 @@ def _shuffled(graph: Graph) -> dict[str, npt.NDArray[np.int64]]:
                 orders |= dict.fromkeys(chain, order) if dense else {}
             break
     return orders
-
-
-def translate(graph: Graph, emitter: Emitter) -> None:
-    """Translate all nodes.
-
-    Args:
-        graph: The trunk.
-        emitter: Its model grows.
-
-    Raises:
-        UnsupportedOpError: Nodes that cannot be translated, all of them, and what can.
-    """
-    from edgemat.export.tflite._ops import OPS
-
-    refused: list[str] = []
-    for node in graph.nodes:
-        if node.outputs[0] in emitter.done:
-            continue
-        try:
-            if node.op not in OPS:
-                raise RefusedError("operator not supported")
-            emitter.begin(node)
-            OPS[node.op](emitter, node)
-            emitter.end()
-            if node.attributes:
-                raise RefusedError(f"attribute {', '.join(sorted(node.attributes))} is not translated")
-        except RefusedError as error:
-            refused.append(f"  {node.name} ({node.op}): {error}")
-    if refused:
-        raise UnsupportedOpError(
-            f"tflite: {len(refused)} of {len(graph.nodes)} nodes cannot be translated:\n"
-            + "\n".join(refused)
-            + f"\nsupported operators: {', '.join(sorted(OPS))}"
-        )
-
-
-def convert(trunk: Trunk, precision: str, path: Path) -> None:
-    """Write a .tflite file.
-
-    Args:
-        trunk: Float ONNX, input ``image`` (1, 3, H, W), output ``alpha`` (1, 1, H, W).
-        precision: ``fp32``; ``fp16`` for float16 weights with float32 input, output and arithmetic; ``int8`` for the
-            trunk's grid, ``int8_float_io`` for the same with float32 input and output.
-        path: The goal.
-
-    Raises:
-        UnsupportedOpError: Nodes that cannot be translated, all of them.
-        InputError: The ONNX cannot be read, a weight cannot be stored, or the grid breaks a rule.
-    """
-    from edgemat.export.tflite._integer import IntegerEmitter
-
-    graph = _source.read(trunk.path)
-    emitter: Emitter
-    if precision.startswith("int8"):
-        assert trunk.grid is not None  # the frame has seen to it
-        emitter = IntegerEmitter(graph, trunk.grid, trunk.path.name, float_ends=precision != "int8")
-    else:
-        emitter = Emitter(graph, half=precision == "fp16")
-    (image,) = (emitter.entry(name) for name in graph.inputs)
-    translate(graph, emitter)
-    (alpha,) = (emitter.exit(name) for name in graph.outputs)
-    model = emitter.model
-    facts = {"precision": precision, **emitter.facts()}
-    metadata = _metadata.build(trunk.info, trunk.height, trunk.width, model.min_runtime(), facts)
-    content = model.finish(trunk.info.description, {"image": image}, {"alpha": alpha}, metadata)
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(content)

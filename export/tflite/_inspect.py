@@ -93,7 +93,7 @@ def scales(path: Path) -> Scales:
     for op in graph.operators:
         kind = kind_of(model, op)
         index = int(op.inputs[WEIGHTED[kind][0]]) if kind in WEIGHTED else -1
-        if index < 0 or type_of(graph, index) != "int8":
+        if index < 0 or type_of(graph, index) != "int8" or name_of(graph, index).endswith("#mean"):
             continue
         steps, _ = grid_of(graph, index)
         order = orders.get(int(op.outputs[0]))

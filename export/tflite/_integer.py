@@ -9,7 +9,7 @@ import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 
 from edgemat.errors import InputError
-from edgemat.export.tflite._emit import MARK, SIDES, Emitter, bias_name
+from edgemat.export.tflite._emit import MARK, Emitter, bias_name
 from edgemat.export.tflite._source import Graph, Node, RefusedError
 from edgemat.quantize import rules
 from edgemat.quantize.grid import Grid, QParams, bias_codes, bias_scales, weight_codes
@@ -166,6 +166,22 @@ class IntegerEmitter(Emitter):
             self.model.constant(bias_name(node), bias, _per_channel(sums[order], 0)),
         ]
 
+    def means(self, name: str, kernel: list[int], output: str) -> list[int]:
+        """Return a depthwise convolution's weight and bias: XNNPACK takes no AVERAGE_POOL_2D of codes.
+
+        Codes of 1 at a scale of 1 by their number make the mean, rounded once as any convolution's sum.
+        """
+        if self._kept:
+            return super().means(name, kernel, output)
+        channels = self.shape(name)[1]
+        scales = np.full(channels, 1.0 / np.prod(kernel), np.float32)
+        ones, zeros = np.ones((1, *kernel, channels), np.int8), np.zeros(channels, np.int32)
+        sums = bias_scales(self.grid.activations[name], scales)
+        return [
+            self.model.constant(f"{output}{MARK}mean", ones, _per_channel(scales, 3)),
+            self.model.constant(f"{output}{MARK}bias", zeros, _per_channel(sums, 0)),
+        ]
+
     def fused(self, node: Node) -> tuple[str, int]:
         """Return the output of the node's unit, and RELU only where saturation does not do it."""
         unit = self._units[node.outputs[0]]
@@ -196,9 +212,9 @@ class IntegerEmitter(Emitter):
             return
         (name, *_), output = node.inputs, node.outputs[0]
         params = self.grid.activations[output]
-        reached = (params.bottom < bounds[0], params.top > bounds[1] * (1.0 + 1e-6))
-        limits = [_int8(params.codes(np.full((1, 1, 1, 1), b, np.float32)), params) for b in np.clip(bounds, -1e9, 1e9)]
-        steps = [(op, limit) for op, limit, has in zip(SIDES, limits, reached, strict=True) if has]
+        low, high = (int(params.codes(np.float32(bound))) for bound in np.clip(bounds, params.bottom, params.top))
+        reached = (("MAXIMUM", low, low > params.low), ("MINIMUM", high, high < params.high))
+        steps = [(op, _int8(np.full((1, 1, 1, 1), code), params)) for op, code, is_needed in reached if is_needed]
         source = self._requantized(name, output, f"{output}{MARK}wide" if steps else self.label(output))
         self.between(source, output, steps, self.quantization(output))
 

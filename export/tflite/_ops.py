@@ -137,6 +137,12 @@ def average_pool(e: Emitter, node: Node) -> None:
         source, padding = pad_zeros(e, node.inputs[0], amounts, f"{node.outputs[0]}#pad"), VALID
     else:
         source, padding = padded(e, node, kernel, strides, [1, 1], explicit=False)
+    means = e.means(node.inputs[0], kernel, node.outputs[0]) if padding == VALID else []
+    if means and not node.take("ceil_mode", 0):
+        options = schema.DepthwiseConv2DOptionsT(padding, strides[1], strides[0], depthMultiplier=1)
+        options.dilationHFactor = options.dilationWFactor = 1
+        e.emit("DEPTHWISE_CONV_2D", [source, *means], node.outputs[0], options)
+        return
     _pool(e, node, "AVERAGE_POOL_2D", source, padding, kernel, strides)
 
 

@@ -57,13 +57,14 @@ class LiteRTRunner(Runner):
         self._input, self._output = (
             details[0] for details in (self._interpreter.get_input_details(), self._interpreter.get_output_details())
         )
-        self._shown: _Shown | None = None
+        self._shown: Shown | None = None
 
     def run(self, images: Images) -> Alphas:
         """Run the file on RGB uint8 (N, H, W, 3); return alpha float32 (N, H, W)."""
-        return np.stack([self._one(self._interpreter, image) for image in images])
+        return np.stack([self.feed(self._interpreter, image) for image in images])
 
-    def _one(self, interpreter: Any, image: Images) -> Alphas:
+    def feed(self, interpreter: Any, image: Images) -> Alphas:
+        """Run an interpreter of this file, or of a copy, on one image, (H, W, 3), as an app would; return its alpha."""
         mean, std = (np.array(v, np.float32) for v in (self._metadata.mean, self._metadata.std))
         real = (image.astype(np.float32) - mean) / std
         interpreter.set_tensor(self._input["index"], quantize(real[None], self._input))
@@ -73,16 +74,16 @@ class LiteRTRunner(Runner):
     def codes(self, image: Images) -> Mapping[str, Codes]:
         """Run a copy of an integer file whose every tensor is an output, so that XNNPACK itself shows its codes."""
         if self._shown is None:
-            self._shown = _Shown(self._content, self._path)
+            self._shown = Shown(self._content, self._path)
         if not self._shown.names:
             return {}
-        self._one(self._shown.interpreter, image)
+        self.feed(self._shown.interpreter, image)
         return self._shown.codes()
 
     def trace(self, image: Images) -> Mapping[str, npt.NDArray[np.float32]]:
         """Run without a delegate, which would keep no inner tensor, and return the trunk's tensors as NCHW float32."""
         interpreter = open_interpreter(self._content, self._path, delegate=False)
-        self._one(interpreter, image)
+        self.feed(interpreter, image)
         subgraph = read_model(self._content).subgraphs[0]
         written = {int(i) for op in subgraph.operators for i in op.outputs}
         found = {}
@@ -94,18 +95,23 @@ class LiteRTRunner(Runner):
         return found
 
 
-class _Shown:
+class Shown:
     """A copy of an integer file that gives every activation away.
 
     XNNPACK keeps no tensor inside a partition, but what a subgraph declares as its output it has to write. Kernels are
     chosen operator by operator, so they are the same as the file's own.
+
+    Args:
+        content: Of the file.
+        path: For errors.
+        delegate: Run XNNPACK's kernels; TFLite's own otherwise.
 
     Attributes:
         interpreter: Of the copy.
         names: Of the trunk's tensors, by the file's index.
     """
 
-    def __init__(self, content: bytes, path: Path) -> None:
+    def __init__(self, content: bytes, path: Path, delegate: bool = True) -> None:
         """Make and open the copy."""
         model = read_model(content)
         graph = model.subgraphs[0]
@@ -118,7 +124,7 @@ class _Shown:
         # an output that is an input too would be copied by nobody
         graph.outputs = [int(graph.outputs[0]), *(i for i in self.names if i not in (*graph.inputs, graph.outputs[0]))]
         model.signatureDefs = []
-        self.interpreter = open_interpreter(_flatbuffer.write(model), path)
+        self.interpreter = open_interpreter(_flatbuffer.write(model), path, delegate=delegate)
 
     def codes(self) -> dict[str, Codes]:
         """Return what the last run made: the trunk's names to int32, NCHW, in the grid's codes."""
