@@ -139,7 +139,7 @@ class TfLite(Rounding):
             return saturated(multiplied(sums, real), target)
         zero = stored_zero(source)
         offset = np.rint(F(zero) * F(source.scale) / F(target.scale)).astype(np.int64)
-        return saturated(multiplied(sums + zero * count, real) - offset, target)
+        return saturated(multiplied(sums + zero * count, real, ties_up=True) - offset, target)
 
     def resize(self, codes: Codes, rows: Taps, columns: Taps, params: QParams) -> Codes:
         """Return codes of RESIZE_BILINEAR: positions with 10 fraction bits, halves away from the stored zero."""
