@@ -22,6 +22,7 @@ import click
 import edgemat
 from edgemat.cli.ablate import ablate
 from edgemat.cli.bench import bench, candidates
+from edgemat.cli.compare import compare
 from edgemat.cli.completion import completion
 from edgemat.cli.data import data
 from edgemat.cli.evaluate import evaluate
@@ -40,6 +41,7 @@ COMMANDS: tuple[click.Command, ...] = (
     data,
     train,
     evaluate,
+    compare,
     uncertainty,
     ablate,
     bench,
@@ -51,11 +53,11 @@ COMMANDS: tuple[click.Command, ...] = (
 _EXTRAS = {
     "accelerate": "train",
     "ai_edge_litert": "tflite",
-    "ai_edge_quantizer": "bench",
     "coremltools": "coreml",
     "cv2": "data",
     "flatbuffers": "tflite",
     "matplotlib": "eval",
+    "nncf": "nncf",
     "onnx": "onnx",
     "onnxruntime": "onnx",
     "onnxscript": "export",

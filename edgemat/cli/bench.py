@@ -30,7 +30,7 @@ def bench(weights: Path | None, rounds: int, threads: int, as_json: bool) -> Non
     It runs in ONNX Runtime and LiteRT; the peer is MediaPipe's selfie segmentation in the same LiteRT.
 
     All forms run in turn, round by round, so that what disturbs one disturbs all; compare ratios, not milliseconds.
-    Int8 is quick post-training quantization, for its speed only.
+    The int8 files are those of edgemat export, with 8-bit pixels in and 8-bit alpha out.
     """
     from edgemat import calib_data
     from edgemat.verify.bench import bench as run

@@ -1,10 +1,10 @@
-"""How fast a student is: its float and quickly quantized forms and a peer, side by side on one thread."""
+"""How fast a student is: its float and integer forms and a peer, side by side on one thread."""
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,13 @@ import numpy.typing as npt
 from edgemat.errors import BackendMissingError, InputError
 from edgemat.export import _trunk, get, onnx
 from edgemat.export._target import Trunk
-from edgemat.verify import quick_ptq
+from edgemat.model.weights import shipped_quantized
+from edgemat.quantize.calibrate import calibrate
+from edgemat.quantize.scheme import Scheme
 from edgemat.verify.latency import Latency, interleave
 
-ORT_FP32, ORT_INT8 = "ONNX Runtime fp32", "ONNX Runtime int8 (quick PTQ)"
-LITERT_FP32, LITERT_INT8 = "LiteRT fp32", "LiteRT int8 (quick PTQ)"
+ORT_FP32, ORT_INT8 = "ONNX Runtime fp32", "ONNX Runtime int8"
+LITERT_FP32, LITERT_INT8 = "LiteRT fp32", "LiteRT int8"
 PEER = "LiteRT MediaPipe selfie (peer)"
 RATIOS = ((ORT_FP32, ORT_INT8), (LITERT_FP32, LITERT_INT8), (LITERT_FP32, PEER), (LITERT_INT8, PEER))
 """What is compared with what: the first over the second."""
@@ -54,10 +56,11 @@ def bench(
 ) -> Bench:
     """Time a student in ONNX Runtime and LiteRT, float and int8, beside MediaPipe's selfie segmentation.
 
-    Int8 comes from quick post-training quantization (`edgemat.verify.quick_ptq`), for its speed only.
+    Both int8 files take 8-bit pixels and give 8-bit alpha, as a phone has them.
 
     Args:
-        weights: The student's file; the shipped one if None.
+        weights: The student's file, float or quantized; a float one is calibrated on the images for its int8 form. The
+            shipped ones if None.
         images: Calibration pixels, uint8, (N, H, W, 3); H and W are the size that is timed.
         rounds: Rounds; in each, every form runs once.
         threads: Threads of each runtime.
@@ -68,8 +71,14 @@ def bench(
         BackendMissingError: ONNX Runtime or LiteRT is not installed.
     """
     with tempfile.TemporaryDirectory() as folder:
-        trunk = _trunk.from_student(weights, images.shape[1], images.shape[2], Path(folder) / "trunk.onnx")
-        calls, left_out = student_calls(trunk, images, threads, Path(folder))
+        size, place = images.shape[1:3], Path(folder)
+        trunk = _trunk.from_student(weights, *size, place / "trunk.onnx")
+        integer = trunk
+        if weights is None:
+            integer = _trunk.from_student(shipped_quantized(get("onnx").scheme), *size, place / "integer.onnx")
+        elif trunk.grid is None:
+            integer = calibrated(trunk, images)
+        calls, left_out = student_calls(trunk, integer, threads, place), {}
         try:
             calls[PEER] = _litert(_peer(cache_dir), threads)
         except InputError as error:
@@ -77,12 +86,20 @@ def bench(
         return Bench(interleave(calls, rounds, warmup=max(3, rounds // 10)), left_out)
 
 
-def student_calls(trunk: Trunk, images: Pixels, threads: int, folder: Path) -> tuple[dict[str, Call], dict[str, str]]:
-    """Return one call for each form of a student, ready to be timed, and what is left out with the reason.
+def calibrated(trunk: Trunk, images: Pixels) -> Trunk:
+    """Return a trunk with a grid calibrated on pixels, uint8, (N, H, W, 3)."""
+    import onnx as onnx_package
+
+    scheme = Scheme.parse(get("onnx").scheme)
+    return replace(trunk, grid=calibrate(onnx_package.load(trunk.path), images, scheme))
+
+
+def student_calls(trunk: Trunk, integer: Trunk, threads: int, folder: Path) -> dict[str, Call]:
+    """Return one call for each form of a student, ready to be timed.
 
     Args:
         trunk: The student's trunk.
-        images: Calibration pixels, uint8, (N, H, W, 3).
+        integer: The same with a grid.
         threads: Threads of each runtime.
         folder: For temporary files.
 
@@ -92,18 +109,15 @@ def student_calls(trunk: Trunk, images: Pixels, threads: int, folder: Path) -> t
     for name in ("onnx", "tflite"):
         if missing := get(name).unavailable():
             raise BackendMissingError(f"bench: {missing.reason}; {missing.install}")
-    tflite = folder / "fp32.tflite"
-    get("tflite").convert(trunk, "fp32", tflite)
-    calls = {
+    get("tflite").convert(trunk, "fp32", folder / "fp32.tflite")
+    get("tflite").convert(integer, "int8", folder / "int8.tflite")
+    get("onnx").convert(integer, onnx.BYTES, folder / "int8.onnx")
+    return {
         ORT_FP32: _ort(trunk.path.read_bytes(), threads),
-        ORT_INT8: _ort(quick_ptq.onnx_int8(trunk.path, images), threads),
-        LITERT_FP32: _litert(tflite.read_bytes(), threads),
+        ORT_INT8: _ort((folder / "int8.onnx").read_bytes(), threads),
+        LITERT_FP32: _litert((folder / "fp32.tflite").read_bytes(), threads),
+        LITERT_INT8: _litert((folder / "int8.tflite").read_bytes(), threads),
     }
-    try:
-        calls[LITERT_INT8] = _litert(quick_ptq.tflite_int8(tflite, images), threads)
-    except BackendMissingError as error:
-        return calls, {LITERT_INT8: str(error)}
-    return calls, {}
 
 
 def _ort(model: bytes, threads: int) -> Call:

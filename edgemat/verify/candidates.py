@@ -126,7 +126,7 @@ def _prepare(
     folder = temporary / name
     weights.save(net, folder / "fresh.safetensors", _CARD)
     trunk = _trunk.from_student(folder / "fresh.safetensors", height, width, folder / "trunk.onnx")
-    forms, _ = bench.student_calls(trunk, images, threads, folder)
+    forms = bench.student_calls(trunk, bench.calibrated(trunk, images), threads, folder)
     parameters = sum(p.numel() for p in net.parameters())
     return Candidate(name, parameters, count_macs(net, height, width)), forms
 

@@ -17,7 +17,9 @@ from edgemat.data.occluders import load_occluders
 from edgemat.data.shards import Shards, as_example, open_examples
 from edgemat.data.splits import Split
 from edgemat.data.types import Example, Sample
+from edgemat.errors import InputError
 from edgemat.verify.clips import Flicker
+from edgemat.verify.converted import Converted
 from edgemat.verify.evaluate import Evaluation, Predict, evaluate
 from edgemat.verify.residual import Share
 from edgemat.verify.strata import strata
@@ -77,23 +79,46 @@ def clips(
 
 
 def predictor(path: Path | None = None) -> Predict:
-    """Return what runs a network, of a student or of a teacher, as the file itself says.
+    """Return what runs a network, of a student, a quantized student or a teacher, as the file itself says.
 
     Args:
-        path: A student's or a teacher's file; the shipped student if None.
+        path: The file; the shipped student if None. A quantized student runs as its integer file, in ONNX Runtime.
 
     Raises:
-        InputError: The file cannot be read, or holds neither.
+        InputError: The file cannot be read, or holds none of these.
     """
     from edgemat.model import weights
     from edgemat.model.predict import predict, predict_teacher
 
     path = weights.shipped() if path is None else path
-    if weights.file_format(path) == weights.TEACHER_FORMAT:
+    kind = weights.file_format(path)
+    if kind == weights.QUANTIZED_FORMAT:
+        return Converted(path)
+    if kind == weights.TEACHER_FORMAT:
         teacher = weights.load_teacher(path).net
         return lambda images: predict_teacher(teacher, images)[0]
     student = weights.load(path).net
     return lambda images: predict(student, images)
+
+
+def predictors(paths: Sequence[Path]) -> dict[str, Predict]:
+    """Return what runs several networks, by names that tell them apart; the shipped student before a single one.
+
+    Args:
+        paths: Files as `predictor` takes them, at least one.
+
+    Raises:
+        InputError: A file cannot be read, or is given twice.
+    """
+    from edgemat.model import weights
+
+    given = [weights.shipped(), *paths] if len(paths) == 1 else list(paths)
+    twice = [str(path) for path in given if given.count(path) > 1]
+    if twice:
+        raise InputError(f"{twice[0]}: given twice; expected different networks")
+    stems = [path.stem for path in given]
+    names = [str(path) if stems.count(path.stem) > 1 else path.stem for path in given]
+    return {name: predictor(path) for name, path in zip(names, given, strict=True)}
 
 
 def score(run: Predict, on: Iterable[Sample], baseline: bool = True) -> tuple[Evaluation, npt.NDArray[np.float32]]:

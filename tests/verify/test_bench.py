@@ -5,31 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pytest
 
-from edgemat.errors import BackendMissingError
 from edgemat.export._target import Trunk
-from edgemat.verify import bench, quick_ptq
+from edgemat.verify import bench
 from edgemat.verify.latency import Latency
 
 
 def test_every_form_of_a_student_runs(trunk: Trunk, images: np.ndarray, tmp_path: Path) -> None:
-    calls, left_out = bench.student_calls(trunk, images, 1, tmp_path)
-    assert {*calls, *left_out} == {bench.ORT_FP32, bench.ORT_INT8, bench.LITERT_FP32, bench.LITERT_INT8}
+    calls = bench.student_calls(trunk, bench.calibrated(trunk, images), 1, tmp_path)
+    assert set(calls) == {bench.ORT_FP32, bench.ORT_INT8, bench.LITERT_FP32, bench.LITERT_INT8}
     for call in calls.values():
         call()
-
-
-def test_what_is_missing_is_left_out_with_its_reason(
-    trunk: Trunk, images: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*_: object) -> bytes:
-        raise BackendMissingError("not here; pip install it")
-
-    monkeypatch.setattr(quick_ptq, "tflite_int8", refuse)
-    calls, left_out = bench.student_calls(trunk, images, 1, tmp_path)
-    assert bench.LITERT_INT8 not in calls
-    assert left_out == {bench.LITERT_INT8: "not here; pip install it"}
 
 
 def test_ratios_compare_only_what_was_timed() -> None:
