@@ -121,7 +121,7 @@ def _pairs(package: Package) -> list[str]:
     found = [
         f"{_codes.trunk_name(package, op.output.name)}: {op.kind} computes on, or makes, values that are not quantized"
         for op in _network(package)
-        if op.kind not in (*_inspect.PAIR, "cast")
+        if op.kind not in (*_codes.PAIR, "cast")
         and not (op.kind in _inspect.ACTIVATIONS and _continues(op, made_by, read_by))
         and not _inspect.is_between(op, made_by, read_by)
     ]
@@ -146,4 +146,4 @@ def _continues(op: Operation, made_by: Mapping[str, Operation], read_by: Mapping
     """Return whether a Relu or Clip alone continues the operation before it."""
     (source,) = _inspect.sources(op)
     before = made_by.get(source)
-    return before is not None and len(read_by[source]) == 1 and before.kind not in (*_inspect.PAIR, "cast")
+    return before is not None and len(read_by[source]) == 1 and before.kind not in (*_codes.PAIR, "cast")

@@ -12,7 +12,6 @@ from edgemat.export.coreml import _codes, _package
 from edgemat.export.coreml._package import Operation, Package, Tensor
 from edgemat.inspection import MOVES, Inspection, OpFact
 
-PAIR = ("quantize", "dequantize", _codes.CONSTANT)
 _MOVING = (
     *("cast", "clip", "concat", "depth_to_space", "identity", "max_pool", "pad", "pixel_shuffle", "relu", "relu6"),
     *("space_to_depth", "upsample_nearest_neighbor"),
@@ -34,7 +33,7 @@ def inspect(path: Path) -> Inspection:
     preprocessing = tuple(f"{f.name}__" for f in package.inputs)
     ops = []
     for op in package.operations:
-        if op.kind in PAIR:
+        if op.kind in _codes.PAIR:
             continue
         moves = op.kind in _MOVING or op.output.name.startswith(preprocessing)
         arithmetic = MOVES if moves else op.output.dtype
@@ -98,7 +97,7 @@ def _activations(package: Package) -> dict[str, int]:
     codes = len(_codes.quantized(package))
     if codes:
         return {"int8": codes}
-    return dict(Counter(op.output.dtype for op in package.operations if op.kind not in PAIR))
+    return dict(Counter(op.output.dtype for op in package.operations if op.kind not in _codes.PAIR))
 
 
 def _notes(package: Package) -> tuple[str, ...]:

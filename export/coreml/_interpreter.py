@@ -17,7 +17,7 @@ import numpy as np
 from edgemat.errors import InputError, UnsupportedOpError
 from edgemat.export._target import Runner
 from edgemat.export.coreml import _codes, _package
-from edgemat.export.coreml._mil_ops import F32, TABLE, Arguments
+from edgemat.export.coreml._mil_ops import TABLE, Arguments, Reals
 from edgemat.export.coreml._package import Operation, Tensor, Value
 
 if TYPE_CHECKING:
@@ -61,11 +61,9 @@ class Interpreter(Runner):
     def trace(self, image: Images) -> Tensors:
         """Run one RGB image, uint8 (H, W, 3); return all trunk tensors that the package still holds."""
         argument = self.package.inputs[0].name
-        named: dict[str, F32] = {}
         values = self._execute(image)
-        for name, value in values.items():
-            if name != argument:
-                named[_codes.trunk_name(self.package, name)] = value
+        aside = {op.output.name for op in self.package.operations if op.kind in _codes.PAIR} | {argument}
+        named = {_codes.trunk_name(self.package, name): v for name, v in values.items() if name not in aside}
         for step in _codes.dequantized(self.package):  # a tensor is what its codes stand for
             if step.source in self._tensors:
                 named[self._tensors[step.source]] = values[step.op.output.name]
@@ -81,7 +79,7 @@ class Interpreter(Runner):
             found[name] = stored + _codes.shift(self.package, step.kind)
         return found | {alias: found[name] for alias, name in _codes.same(self.package).items() if name in found}
 
-    def _execute(self, image: Images) -> dict[str, F32]:
+    def _execute(self, image: Images) -> dict[str, Reals]:
         """Return every variable of one run."""
         pixels = image if self.package.inputs[0].layout == "RGB" else image[..., ::-1]
         values = {self.package.arguments[0].name: np.ascontiguousarray(pixels.transpose(2, 0, 1)[None], np.float32)}
@@ -91,7 +89,7 @@ class Interpreter(Runner):
         return values
 
 
-def _compute(op: Operation, values: Mapping[str, F32], dtype: type[np.floating[Any]]) -> F32:
+def _compute(op: Operation, values: Mapping[str, Reals], dtype: type[np.floating[Any]]) -> Reals:
     """Run one operation in a type, and round the result to the type that the file gives it."""
     resolved: Arguments = {}
     for key, arguments in op.inputs.items():
@@ -105,7 +103,7 @@ def _compute(op: Operation, values: Mapping[str, F32], dtype: type[np.floating[A
     return result.astype(np.float32, copy=False)
 
 
-def _resolve(argument: Value | Tensor, values: Mapping[str, F32], dtype: type[np.floating[Any]]) -> Any:
+def _resolve(argument: Value | Tensor, values: Mapping[str, Reals], dtype: type[np.floating[Any]]) -> Any:
     """Return an argument's value: floats in ``dtype``, everything else as stored."""
     if isinstance(argument, Tensor):
         return values[argument.name].astype(dtype, copy=False)
