@@ -17,10 +17,10 @@ from edgemat.export.tflite._reading import (
     metadata_of,
     name_of,
     read_bytes,
-    read_model,
     shape_of,
     stated,
     type_of,
+    verified,
 )
 from edgemat.export.tflite._runner import SIGNATURE, open_interpreter
 
@@ -37,22 +37,25 @@ def check(path: Path) -> tuple[str, ...]:
     Raises:
         InputError: LiteRT cannot load it.
     """
-    content = read_bytes(path)
-    interpreter = open_interpreter(content, path)
-    model = read_model(content)
+    model = verified(path)
     try:
         precision = stated(model).get("precision")
     except ValueError as error:
         return (f"metadata {_metadata.EXTRA} is not JSON ({error})",)
     if precision not in _STORED:
         return (f"metadata {_metadata.EXTRA} states precision {precision}, expected one of {', '.join(_STORED)}",)
-    grid = _grid_check.complaints(model) if _STORED[precision] == "int8" else _weights(model, precision)
-    return (
+    found = [
         *_signature(model, "int8" if precision == "int8" else "float32"),
         *_described(model, str(path)),
-        *grid,
-        *_delegated(interpreter, model),
-    )
+        *(_grid_check.complaints(model) if _STORED[precision] == "int8" else _weights(model, precision)),
+    ]
+    try:
+        found += _delegated(open_interpreter(read_bytes(path), path), model)
+    except InputError as error:
+        if not found:
+            raise
+        found.append(str(error))  # what is wrong with the scales says why
+    return tuple(found)
 
 
 def _signature(model: Any, wanted: str) -> Iterator[str]:

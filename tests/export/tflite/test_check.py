@@ -12,7 +12,7 @@ import pytest
 from onnx import helper
 
 from edgemat.export._target import Trunk
-from edgemat.export.tflite import TARGET, _emit, _flatbuffer, _reading
+from edgemat.export.tflite import TARGET, _convert, _flatbuffer, _reading
 
 Edit = Callable[[Path, Callable[[Any], None]], tuple[str, ...]]
 
@@ -117,7 +117,7 @@ def test_an_operator_that_xnnpack_does_not_take(make: Callable[..., Trunk]) -> N
     constants = {"w": weight, "v": weight[:1], "s": np.array([1, 1, 2, 2], np.float32)}
     trunk = make(nodes, constants, (1, 3, 4, 6))
     path = trunk.path.with_suffix(".tflite")
-    _emit.convert(trunk, "fp32", path)
+    _convert.convert(trunk, "fp32", path)
     complaints = TARGET.check(path)
     assert "XNNPACK leaves 1 of 3 operators out: RESIZE_NEAREST_NEIGHBOR (writes larger)" in complaints
     assert "2 XNNPACK partitions, expected 1" in complaints
@@ -139,6 +139,6 @@ def test_an_operator_that_xnnpack_leaves_to_the_end(make: Callable[..., Trunk]) 
     constants = {"w": np.ones((1, 3, 1, 1), np.float32), "s": np.array([1, 1, 2, 2], np.float32)}
     trunk = make(nodes, constants, (1, 3, 4, 6))
     path = trunk.path.with_suffix(".tflite")
-    _emit.convert(trunk, "fp32", path)
+    _convert.convert(trunk, "fp32", path)
     (complaint,) = (c for c in TARGET.check(path) if "XNNPACK" in c)
     assert complaint == "XNNPACK leaves 1 of 2 operators out: RESIZE_NEAREST_NEIGHBOR (writes alpha)"

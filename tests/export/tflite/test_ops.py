@@ -13,7 +13,7 @@ from onnx import helper
 
 from edgemat.errors import InputError, UnsupportedOpError
 from edgemat.export._target import Trunk
-from edgemat.export.tflite import _emit, _runner
+from edgemat.export.tflite import _convert, _emit, _runner
 from edgemat.export.tflite._ops import OPS
 from edgemat.export.tflite._source import Graph, Node
 
@@ -37,7 +37,7 @@ def node(op: str, inputs: str = "image", outputs: str = "alpha", **attributes: A
 def both(trunk: Trunk, delegate: bool) -> tuple[Floats, Floats]:
     """Return what ONNX Runtime and LiteRT make of the same random input, both NCHW."""
     path = trunk.path.with_suffix(".tflite")
-    _emit.convert(trunk, "fp32", path)
+    _convert.convert(trunk, "fp32", path)
     session = onnxruntime.InferenceSession(trunk.path, providers=["CPUExecutionProvider"])
     image = np.random.default_rng(3).normal(0, 3, session.get_inputs()[0].shape).astype(np.float32)
     reference = session.run(None, {"image": image})[0]
@@ -262,7 +262,7 @@ def test_what_would_be_mistranslated_is_refused(make: Make, case: str) -> None:
     trunk = make(*graph)
     goal = trunk.path.with_suffix(".tflite")
     with pytest.raises(UnsupportedOpError, match=why):
-        _emit.convert(trunk, "fp32", goal)
+        _convert.convert(trunk, "fp32", goal)
     assert not goal.exists()
 
 
@@ -276,7 +276,7 @@ def test_all_refusals_come_at_once_with_what_is_supported(make: Make) -> None:
         )
     )
     with pytest.raises(UnsupportedOpError) as caught:
-        _emit.convert(trunk, "fp32", trunk.path.with_suffix(".tflite"))
+        _convert.convert(trunk, "fp32", trunk.path.with_suffix(".tflite"))
     message = str(caught.value)
     assert "2 of 3 nodes" in message
     assert "node_a (Erf): operator not supported" in message
@@ -289,7 +289,7 @@ def test_an_attribute_that_no_translator_reads_is_refused() -> None:
     shapes = dict.fromkeys(("image", "alpha"), (1, 3, 4, 6))
     graph = Graph((relu,), {}, shapes, ("image",), ("alpha",), {"image": 1, "alpha": 1})
     with pytest.raises(UnsupportedOpError, match=r"node_alpha \(Relu\): attribute slope is not translated"):
-        _emit.translate(graph, half=False)
+        _convert.translate(graph, _emit.Emitter(graph, half=False))
 
 
 def test_weights_that_are_not_finite_are_named(make: Make) -> None:
@@ -297,7 +297,7 @@ def test_weights_that_are_not_finite_are_named(make: Make) -> None:
     constants["w"][0, 0, 0, 0] = np.nan
     trunk = make(nodes, constants, shape)
     with pytest.raises(InputError, match="tensor w: 1 of 135 values are NaN"):
-        _emit.convert(trunk, "fp32", trunk.path.with_suffix(".tflite"))
+        _convert.convert(trunk, "fp32", trunk.path.with_suffix(".tflite"))
 
 
 def test_a_weight_beyond_float16_is_named(make: Make) -> None:
@@ -305,11 +305,11 @@ def test_a_weight_beyond_float16_is_named(make: Make) -> None:
     constants["w"][0, 0, 0, 0] = 7e4
     trunk = make(nodes, constants, shape)
     with pytest.raises(InputError, match=r"tensor w: largest value 70000.*--precision fp32"):
-        _emit.convert(trunk, "fp16", trunk.path.with_suffix(".tflite"))
-    _emit.convert(trunk, "fp32", trunk.path.with_suffix(".tflite"))
+        _convert.convert(trunk, "fp16", trunk.path.with_suffix(".tflite"))
+    _convert.convert(trunk, "fp32", trunk.path.with_suffix(".tflite"))
 
 
 def test_a_shape_that_is_not_fixed_is_named(make: Make) -> None:
     trunk = make([node("Relu")], {}, ("N", 3, 4, 6))
     with pytest.raises(InputError, match=r"tensor image has shape \(N, 3, 4, 6\)"):
-        _emit.convert(trunk, "fp32", trunk.path.with_suffix(".tflite"))
+        _convert.convert(trunk, "fp32", trunk.path.with_suffix(".tflite"))
