@@ -14,6 +14,8 @@ from edgemat.quantize.graph import Node
 
 Values = npt.NDArray[Any]
 Indices = npt.NDArray[np.int64]
+COORDINATES = ("half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric")
+"""Values of a Resize's ``coordinate_transformation_mode`` that `Taps` knows."""
 _EXACT_IN_FLOAT32 = 2**24
 """Integers up to here are float32 values; a sum whose magnitudes add up to less is exact in any order."""
 

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgemat.errors import InputError
+from edgemat.errors import InputError, UnsupportedOpError
 from edgemat.quantize import _arithmetic as arithmetic
 from edgemat.quantize import rules
 from edgemat.quantize.graph import Graph, Node
 from edgemat.quantize.grid import Codes, Grid, QParams, bias_codes, bias_scales, weight_codes
-from edgemat.quantize.rounding import ROUNDINGS
+from edgemat.quantize.rounding import ROUNDINGS, Rounding
 from edgemat.quantize.rules import Unit
 
 
@@ -30,7 +30,7 @@ class Reference:
 
     Raises:
         InputError: The grid lacks a scale.
-        UnsupportedOpError: A node can be computed neither in integers nor in float.
+        UnsupportedOpError: Nodes that cannot be computed in integers, all of them.
     """
 
     def __init__(self, graph: Graph, grid: Grid, rounding: str = "ideal") -> None:
@@ -38,6 +38,10 @@ class Reference:
         rules.refuse(graph, grid.kept, "the reference")
         self.graph, self.grid, self.rounding = graph, grid, ROUNDINGS[rounding]
         self.units = rules.units(graph)
+        unknown = [f"{u.node.name} ({u.node.op}): {_unknown(u)}" for u in self.units if self._is_integer(u)]
+        unknown = [line for line in unknown if not line.endswith(": ")]
+        if unknown:
+            raise UnsupportedOpError("\n  ".join(["the reference has no integer form of these nodes", *unknown]))
         missing = [name for name in rules.tensors(graph) if name not in grid.activations]
         missing += [u.weight for u in self.units if u.weight and self._is_integer(u) and u.weight not in grid.weights]
         if missing:
@@ -49,6 +53,9 @@ class Reference:
 
     def _is_integer(self, unit: Unit) -> bool:
         return unit.node.name not in self.grid.kept
+
+    def _rounding(self, unit: Unit) -> Rounding:
+        return self.rounding if self._is_integer(unit) else ROUNDINGS["ideal"]
 
     def _parameters(self, unit: Unit) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.int32]]:
         """Return the codes of a unit's weight and bias."""
@@ -105,7 +112,7 @@ class Reference:
         """
         target = self.grid.activations[unit.output]
         operands = [inputs[name] for name in unit.inputs]
-        if not self._is_integer(unit):
+        if not self._is_integer(unit) and not _needs_no_float(unit):
             return target.codes(self._floating(unit, operands))
         codes = _OPS[unit.node.op](self, unit, operands)
         low, high = self._bounds(unit, target)
@@ -133,15 +140,16 @@ class Reference:
     def _conv(self, unit: Unit, operands: list[Codes]) -> Codes:
         (source,), target = self.params(unit)
         weight, bias = self._weights[unit.output]
-        values = operands[0] - source.zero_point
+        sums = self._sums(unit, operands[0] - source.zero_point, weight) + bias[:, None, None]
+        return self._rounding(unit).sums(sums, self.grid.weights[unit.weight], source, target)
+
+    def _sums(self, unit: Unit, values: npt.NDArray[Any], weight: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+        """Return a weighted unit's sums of products, of integers or of reals."""
         if unit.node.op == "Conv":
             window = self._window(unit, weight.shape[2:])
-            sums = arithmetic.convolve(values, weight, window, unit.node.attributes.get("group", 1))
-        else:
-            shape = self.graph.shapes[unit.node.outputs[0]]
-            sums = arithmetic.convolve_transposed(values, weight, unit.node, shape)
-        sums += bias[:, None, None]
-        return self.rounding.sums(sums, self.grid.weights[unit.weight], source, target)
+            return arithmetic.convolve(values, weight, window, unit.node.attributes.get("group", 1))
+        shape = self.graph.shapes[unit.node.outputs[0]]
+        return arithmetic.convolve_transposed(values, weight, unit.node, shape)
 
     def _window(self, unit: Unit, kernel: tuple[int, ...]) -> arithmetic.Window:
         shapes, node = self.graph.shapes, unit.node
@@ -150,18 +158,20 @@ class Reference:
     def _join(self, unit: Unit, operands: list[Codes]) -> Codes:
         sources, target = self.params(unit)
         if unit.node.op == "Mul":
-            return self.rounding.multiply(operands[0], operands[1], sources, target)
+            return self._rounding(unit).multiply(operands[0], operands[1], sources, target)
         sign = -1 if unit.node.op == "Sub" else 1
-        return self.rounding.add(operands[0], operands[1], sources, target, sign)
+        return self._rounding(unit).add(operands[0], operands[1], sources, target, sign)
 
     def _concat(self, unit: Unit, operands: list[Codes]) -> Codes:
         sources, target = self.params(unit)
-        parts = [self.rounding.rescale(codes, source, target) for codes, source in zip(operands, sources, strict=True)]
+        parts = [
+            self._rounding(unit).rescale(codes, source, target) for codes, source in zip(operands, sources, strict=True)
+        ]
         return np.concatenate(parts, unit.node.attributes["axis"])
 
     def _rescaled(self, unit: Unit, operands: list[Codes]) -> Codes:
         (source,), target = self.params(unit)
-        return self.rounding.rescale(operands[0], source, target)
+        return self._rounding(unit).rescale(operands[0], source, target)
 
     def _resize(self, unit: Unit, operands: list[Codes]) -> Codes:
         get, shape = unit.node.attributes.get, self.graph.shapes[unit.output]
@@ -176,7 +186,7 @@ class Reference:
             nearest = get("nearest_mode", "round_prefer_floor")
             rows, columns = (at.nearest(nearest) for at in axes)
             return operands[0][:, :, rows[:, None], columns]
-        return self.rounding.resize(operands[0], *axes, self.grid.activations[unit.output])
+        return self._rounding(unit).resize(operands[0], *axes, self.grid.activations[unit.output])
 
     def _pool(self, unit: Unit, operands: list[Codes]) -> Codes:
         (source,), target = self.params(unit)
@@ -188,17 +198,17 @@ class Reference:
         reach = [codes.shape[2 + i] + (pads[2 + i] if counted else 0) for i in range(2)]
         places = window.views(np.ones((1, 1, *reach), np.int64), int(counted))
         counts = np.sum(list(places), axis=0)
-        return self.rounding.window_mean(list(window.views(codes - source.zero_point, 0)), counts, target)
+        return self._rounding(unit).window_mean(list(window.views(codes - source.zero_point, 0)), counts, target)
 
     def _global_pool(self, unit: Unit, operands: list[Codes]) -> Codes:
         (source,), target = self.params(unit)
         axes = tuple(range(2, operands[0].ndim))
         sums = (operands[0] - source.zero_point).sum(axes, keepdims=True).astype(np.float64)
-        return self.rounding.mean(sums, operands[0][0, 0].size, source, target)
+        return self._rounding(unit).mean(sums, operands[0][0, 0].size, source, target)
 
     def _sigmoid(self, unit: Unit, operands: list[Codes]) -> Codes:
         (source,), target = self.params(unit)
-        return self.rounding.sigmoid(operands[0], source, target)
+        return self._rounding(unit).sigmoid(operands[0], source, target)
 
     def _move(self, unit: Unit, operands: list[Codes]) -> Codes:
         get = unit.node.attributes.get
@@ -224,21 +234,45 @@ class Reference:
 
     def _floating(self, unit: Unit, operands: list[Codes]) -> npt.NDArray[np.float32]:
         """Return what a unit that is kept in float makes, float32, its activation included."""
-        from onnx.reference import ReferenceEvaluator
-
         sources, _ = self.params(unit)
         values: dict[str, Any] = dict(self.graph.constants)
         values |= {n: p.reals(c) for n, p, c in zip(unit.inputs, sources, operands, strict=True)}
         for node in filter(None, (unit.node, unit.activation)):
-            feeds = {name: values[name] for name in node.inputs if name}
-            values[node.outputs[0]] = ReferenceEvaluator(_proto(node)).run(None, feeds)[0]
-        return np.asarray(values[unit.output], np.float32)
+            if node.op in rules.WEIGHTED and values[unit.weight].ndim == 4:
+                made = self._sums(unit, values[unit.inputs[0]], values[unit.weight])
+                made += values[unit.bias][:, None, None] if unit.bias else 0.0
+            else:
+                made = _evaluated(node, values)
+            values[node.outputs[0]] = made.astype(np.float32)
+        found: npt.NDArray[np.float32] = values[unit.output]
+        return found
 
 
-def _proto(node: Node) -> Any:
+def _unknown(unit: Unit) -> str:
+    """Return what of a unit the reference does not know; empty where it knows everything."""
+    get = unit.node.attributes.get
+    if unit.node.op == "Resize":
+        if get("mode", "nearest") not in ("nearest", "linear") or get("antialias", 0) or get("exclude_outside", 0):
+            return f"mode {get('mode')}, antialias {get('antialias', 0)}: expected nearest or linear, plain"
+        mode = get("coordinate_transformation_mode", "half_pixel")
+        return "" if mode in arithmetic.COORDINATES else f"coordinates {mode}: expected {arithmetic.COORDINATES}"
+    return ""
+
+
+def _needs_no_float(unit: Unit) -> bool:
+    """Return whether integers give the same as float between codes: no weight, and every operand has codes."""
+    known = unit.node.op in _OPS and unit.node.op not in rules.WEIGHTED
+    return known and (unit.node.op not in rules.JOINING or len(unit.inputs) == 2) and not _unknown(unit)
+
+
+def _evaluated(node: Node, values: Mapping[str, Any]) -> npt.NDArray[Any]:
+    """Return what any node makes of reals, by ONNX's own reference."""
     from onnx import helper
+    from onnx.reference import ReferenceEvaluator
 
-    return helper.make_node(node.op, node.inputs, node.outputs, node.name, **node.attributes)
+    proto = helper.make_node(node.op, node.inputs, node.outputs, node.name, **node.attributes)
+    feeds = {name: values[name] for name in node.inputs if name}
+    return np.asarray(ReferenceEvaluator(proto).run(None, feeds)[0])
 
 
 _OPS: Mapping[str, Callable[[Reference, Unit, list[Codes]], Codes]] = {

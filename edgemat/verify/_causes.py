@@ -10,6 +10,8 @@ _MOST = 0.95
 """Share of the values that must fit a pattern."""
 _NOTICEABLE = 0.004
 """Relative difference of a slope from 1 that is more than rounding makes."""
+_CLEAR = 2.0
+"""Codes of offset that no rounding makes."""
 
 
 def guess(found: Codes, expected: Codes, zero_point: int) -> str:
@@ -62,9 +64,9 @@ def _by_channel(
         return ""
     slope, spread = float(np.median(slopes)), float(np.ptp(slopes))
     if spread < 0.05 and abs(slope - 1.0) > _NOTICEABLE and np.abs(offsets).max() < 1.5:
-        return f"all values are {slope:.4g} times too large: a scale"
+        return f"all values are {slope:.4g} times what they should be: a scale"
     if len(slopes) > 1 and spread >= 0.05:
         return f"each channel has a factor of its own, {min(slopes):.3g} to {max(slopes):.3g}: the weight's scales"
-    if np.abs(offsets).max() >= 0.5 and spread < 0.05:
+    if np.abs(offsets).max() >= _CLEAR and spread < 0.05:
         return f"each channel has an offset of its own, {min(offsets):+.2g} to {max(offsets):+.2g} codes: the bias"
     return ""
