@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from edgemat.quantize import graph as graphs
-from edgemat.quantize import ranges, rules, weightscales
+from edgemat.quantize import passport, ranges, rules, weightscales
 from edgemat.quantize.graph import Graph
 from edgemat.quantize.grid import Grid, QParams
 from edgemat.quantize.observe import Stats, observe
@@ -32,7 +32,7 @@ def calibrate(
     percentile: float = PERCENTILE,
     origin: str = "the trunk",
 ) -> Grid:
-    """Return the whole integer grid of a float graph, calibrated on images; nothing in it is random.
+    """Return the whole integer grid of a float graph, calibrated on images, with its passport; nothing in it is random.
 
     Args:
         model: Float32, opset 18, fixed shapes, every weight an initializer.
@@ -53,7 +53,9 @@ def calibrate(
     rules.refuse(graph, kept, origin)
     stats = observe(model, graph, images, origin)
     chosen = activations(graph, stats, scheme, method, percentile)
-    return Grid(scheme, chosen, weightscales.choose(graph, chosen, scheme, method == "mse", kept), kept)
+    scales = weightscales.choose(graph, chosen, scheme, method == "mse", kept)
+    facts = passport.make(stats, images, chosen, forms(graph, scheme), rules.fixed(graph, scheme), method)
+    return Grid(scheme, chosen, scales, kept, facts)
 
 
 def activations(

@@ -96,7 +96,7 @@ def check_images(graph: Graph, images: Images, origin: str) -> None:
     """Raise unless there are images of a graph's size.
 
     Raises:
-        InputError: There are none, or they have another type or shape.
+        InputError: There are none, they have another type or shape, or show nothing.
     """
     height, width = graph.shapes[graph.inputs[0]][2:]
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (height, width, 3):
@@ -104,6 +104,11 @@ def check_images(graph: Graph, images: Images, origin: str) -> None:
         raise InputError(f"{origin}: calibration images {found}, expected uint8 (N, {height}, {width}, 3)")
     if not len(images):
         raise InputError(f"{origin}: no calibration images; ranges are never guessed: name a folder with --calibration")
+    if all(image.min() == image.max() for image in images):
+        raise InputError(
+            f"{origin}: each of the {len(images)} calibration images is of one single value, which shows no range; "
+            "expected photos: name a folder with --calibration, or none for the shipped images"
+        )
 
 
 def run(model: ModelProto, names: tuple[str, ...], images: Images) -> Iterator[Tensors]:
