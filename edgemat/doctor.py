@@ -58,7 +58,7 @@ def examine() -> Diagnosis:
         >>> diagnosis.checks[0].name
         'python'
     """
-    return Diagnosis((*_system(), *_packages(), *_data(), *_weights(), *_targets()))
+    return Diagnosis((*_system(), *_packages(), *_old_runtime(), *_data(), *_weights(), *_targets()))
 
 
 def _system() -> Iterable[Check]:
@@ -116,6 +116,36 @@ def _package(name: str, floor: str, extras: list[str]) -> Check:
     if _release(version) < _release(floor):
         return Check("package", name, False, f"{version}, too old: {floor} is the oldest that is tested", fix)
     return Check("package", name, True, version)
+
+
+OLD_RUNTIME = "EDGEMAT_TFLITE_RUNTIME_PYTHON"
+"""Variable that names a Python with tflite-runtime, which asks for numpy 1 and so for an environment of its own."""
+
+
+def _old_runtime() -> Iterable[Check]:
+    """Ask the environment of the runtime that apps in the field still ship what it has, where one is named."""
+    fix = (
+        "python3.11 -m venv tflite-runtime && tflite-runtime/bin/pip install tflite-runtime==2.14.0 'numpy<2' && "
+        f"export {OLD_RUNTIME}=$PWD/tflite-runtime/bin/python"
+    )
+    python = os.environ.get(OLD_RUNTIME)
+    if not python:
+        found = (
+            f"{OLD_RUNTIME} names no environment (needed only to test int8 .tflite files in the runtime of old apps)"
+        )
+        yield Check("package", "tflite-runtime", False, found, fix)
+        return
+    code = "import numpy as n, tflite_runtime.interpreter, tflite_runtime as t; print(t.__version__, 'numpy', n.__version__)"
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    try:
+        done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=False, timeout=60, env=clean)
+        lines = (done.stdout if done.returncode == 0 else done.stderr).strip().splitlines()
+    except (OSError, subprocess.TimeoutExpired) as error:
+        yield Check("package", "tflite-runtime", False, f"{python}: cannot be run ({error})", fix)
+        return
+    ok = done.returncode == 0
+    found = f"{lines[-1] if lines else f'exit code {done.returncode}'} at {python}"
+    yield Check("package", "tflite-runtime", ok, found, "" if ok else fix)
 
 
 def _release(version: str) -> tuple[int, ...]:

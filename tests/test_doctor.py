@@ -43,6 +43,28 @@ def test_an_old_package_is_not_good_enough(monkeypatch: pytest.MonkeyPatch) -> N
     assert "too old" in check.found
 
 
+def test_the_old_runtime_s_environment_is_asked_or_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(doctor.OLD_RUNTIME, raising=False)
+    check = found(doctor.examine(), "tflite-runtime")
+    assert not check.ok
+    assert "tflite-runtime==2.14.0 'numpy<2'" in check.fix
+    assert doctor.OLD_RUNTIME in check.fix
+    python = tmp_path / "python"
+    for script, says in (
+        ("echo 2.14.0 numpy 1.26.4", "2.14.0 numpy 1.26.4"),
+        ("echo ModuleNotFoundError >&2; exit 1", "ModuleNotFoundError"),
+        ("exit 3", "exit code 3"),
+    ):
+        python.write_text(f"#!/bin/sh\n{script}\n")
+        python.chmod(0o755)
+        monkeypatch.setenv(doctor.OLD_RUNTIME, str(python))
+        check = found(doctor.examine(), "tflite-runtime")
+        assert check.ok is ("numpy" in says)
+        assert says in check.found
+    monkeypatch.setenv(doctor.OLD_RUNTIME, str(tmp_path / "none"))
+    assert "cannot be run" in found(doctor.examine(), "tflite-runtime").found
+
+
 @pytest.mark.parametrize("content", [None, b"", b"not safetensors", b"\xff" * 64])
 def test_missing_or_damaged_weights_are_found(
     content: bytes | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

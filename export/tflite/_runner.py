@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -96,7 +96,7 @@ class LiteRTRunner(Runner):
 
 
 class Shown:
-    """A copy of an integer file that gives every activation away.
+    """A copy of an integer file that gives every activation away, and its interpreter.
 
     XNNPACK keeps no tensor inside a partition, but what a subgraph declares as its output it has to write. Kernels are
     chosen operator by operator, so they are the same as the file's own.
@@ -107,8 +107,9 @@ class Shown:
         delegate: Run XNNPACK's kernels; TFLite's own otherwise.
 
     Attributes:
-        interpreter: Of the copy.
-        names: Of the trunk's tensors, by the file's index.
+        names: Of the trunk's tensors, by the file's index; none in a float file.
+        copy: The copy's bytes.
+        interpreter: Of the copy; None where there are no names.
     """
 
     def __init__(self, content: bytes, path: Path, delegate: bool = True) -> None:
@@ -119,18 +120,21 @@ class Shown:
         labels = {i: name_of(graph, i).removesuffix("#dcr") for i in kept}
         self.names = {i: name for i, name in labels.items() if "#" not in name}
         self._orders, self._shift, self._same = orders_of(model), shift_of(model), stated(model).get("same", {})
-        if not self.names:
-            return
         # an output that is an input too would be copied by nobody
         graph.outputs = [int(graph.outputs[0]), *(i for i in self.names if i not in (*graph.inputs, graph.outputs[0]))]
         model.signatureDefs = []
-        self.interpreter = open_interpreter(_flatbuffer.write(model), path, delegate=delegate)
+        self.copy = _flatbuffer.write(model)
+        self.interpreter = open_interpreter(self.copy, path, delegate=delegate) if self.names else None
 
     def codes(self) -> dict[str, Codes]:
         """Return what the last run made: the trunk's names to int32, NCHW, in the grid's codes."""
+        return self.read(self.interpreter.get_tensor)
+
+    def read(self, value_of: Callable[[int], npt.NDArray[Any]]) -> dict[str, Codes]:
+        """Return the codes of a run of the copy by another runtime, which gives each tensor by the file's index."""
         found = {}
         for index, name in self.names.items():
-            value = self.interpreter.get_tensor(index).astype(np.int32) + self._shift
+            value = value_of(index).astype(np.int32) + self._shift
             if index in self._orders:
                 value = value[..., np.argsort(self._orders[index])]
             found[name] = np.ascontiguousarray(value.transpose(0, 3, 1, 2))
