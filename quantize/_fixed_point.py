@@ -32,6 +32,17 @@ def multiplied(values: npt.NDArray[Any], real: npt.ArrayLike, ties_up: bool = Fa
         ties_up: The second step rounds halves up (TFLite's optimised kernels) and not away from zero (its reference).
     """
     factor, shift = multiplier(real)
+    return _applied(values, factor, shift, ties_up)
+
+
+def averaged(sums: npt.NDArray[Any], real: float, count: int) -> Integers:
+    """Return ``sums / count * real`` as TFLite's reference MEAN: the multiplier is divided, and its rest cut off."""
+    factor, shift = multiplier(real)
+    bits = min(count.bit_length() - 1, 32, 31 + int(shift))
+    return _applied(sums, (factor << bits) // count, shift - bits, ties_up=False)
+
+
+def _applied(values: npt.NDArray[Any], factor: Integers, shift: Integers, ties_up: bool) -> Integers:
     product = (values.astype(np.int64) << np.maximum(shift, 0)) * factor
     high = (product + (1 << 30)) >> 31
     down = np.maximum(-shift, 0)

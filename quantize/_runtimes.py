@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgemat.quantize._arithmetic import Taps
-from edgemat.quantize._fixed_point import divided, multiplied
+from edgemat.quantize._fixed_point import averaged, divided, multiplied
 from edgemat.quantize._ideal import Rounding, Sums, product, saturated
 from edgemat.quantize.grid import Codes, QParams
 
@@ -127,16 +127,21 @@ class TfLite(Rounding):
         return saturated(multiplied(codes - source.zero_point, source.scale / target.scale, self.optimised), target)
 
     def window_mean(self, seen: Sequence[Codes], counts: npt.NDArray[np.int64], params: QParams) -> Codes:
-        """Return codes of AVERAGE_POOL_2D: the stored int8 averaged, halves away from the stored zero."""
+        """Return codes of a depthwise convolution where every tap counts, as edgemat's files say it.
+
+        Otherwise of AVERAGE_POOL_2D, which averages the stored int8 and rounds halves away from the stored zero.
+        """
+        if (counts == len(seen)).all():
+            return self.sums(*_as_convolution(seen), params, params)
         zero = stored_zero(params)
         stored = np.sum(seen, axis=0).astype(np.int64) + counts * zero
         return saturated(divided(stored, counts) - zero, params)
 
     def mean(self, sums: Sums, count: int, source: QParams, target: QParams) -> Codes:
         """Return codes of MEAN; the optimised kernel rounds the input's zero point on its own."""
-        real = source.scale / (count * target.scale)
         if not self.optimised:
-            return saturated(multiplied(sums, real), target)
+            return saturated(averaged(sums, source.scale / target.scale, count), target)
+        real = source.scale / (count * target.scale)
         zero = stored_zero(source)
         offset = np.rint(F(zero) * F(source.scale) / F(target.scale)).astype(np.int64)
         return saturated(multiplied(sums + zero * count, real, ties_up=True) - offset, target)
@@ -151,6 +156,12 @@ class TfLite(Rounding):
         total += stored[:, :, top[:, None], right] * ((1024 - down) * across)
         total += stored[:, :, bottom[:, None], right] * (down * across)
         return saturated(divided(total, 2**20) - stored_zero(params), params)
+
+
+def _as_convolution(seen: Sequence[Codes]) -> tuple[Sums, npt.NDArray[np.float32]]:
+    """Return the sums of windows, and the scales of the weights of 1 that make them means."""
+    total = np.sum(seen, axis=0).astype(np.float64)
+    return total, np.full(total.shape[1], 1.0 / len(seen), np.float32)
 
 
 class TfLiteReference(TfLite):
@@ -198,7 +209,9 @@ class Xnnpack(_Float32Sums):
         return saturated(((codes - source.zero_point) * factor + 128) >> 8, target)
 
     def window_mean(self, seen: Sequence[Codes], counts: npt.NDArray[np.int64], params: QParams) -> Codes:
-        """Return codes of AVERAGE_POOL_2D, which LiteRT computes itself."""
+        """Return codes of a depthwise convolution where every tap counts; otherwise of LiteRT's AVERAGE_POOL_2D."""
+        if (counts == len(seen)).all():
+            return self.sums(*_as_convolution(seen), params, params)
         return TfLite().window_mean(seen, counts, params)
 
     def mean(self, sums: Sums, count: int, source: QParams, target: QParams) -> Codes:
