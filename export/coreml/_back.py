@@ -5,7 +5,7 @@ The arithmetic is float32 whatever the package states: float16 weights are widen
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,15 +23,17 @@ _OPSET = 18
 
 @dataclass
 class _Graph:
-    """The ONNX graph as far as it is built."""
+    """The ONNX graph as far as it is built; `shapes` are those of all MIL variables."""
 
+    shapes: Mapping[str, tuple[int, ...]]
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     weights: list[onnx.TensorProto] = field(default_factory=list)
 
     def constant(self, value: Any) -> str:
-        """Add a constant and return its name; floats become float32."""
+        """Add a constant and return its name; floats become float32, and integers but codes int64."""
         array = np.asarray(value)
-        array = array.astype(np.float32) if array.dtype.kind == "f" else array.astype(np.int64)
+        if array.dtype not in (np.int8, np.uint8):
+            array = array.astype(np.float32) if array.dtype.kind == "f" else array.astype(np.int64)
         name = f"constant_{len(self.weights)}"
         self.weights.append(onnx.numpy_helper.from_array(np.ascontiguousarray(array), name))
         return name
@@ -76,7 +78,7 @@ def to_onnx(path: Path, out: Path) -> None:
     unknown = sorted({f"{op.output.name} ({op.kind})" for op in package.operations if op.kind not in _TABLE})
     if unknown:
         raise UnsupportedOpError(f"{path}: no ONNX counterpart for {', '.join(unknown)}; known: {', '.join(_TABLE)}")
-    graph = _Graph()
+    graph = _Graph({op.output.name: op.output.shape for op in package.operations})
     for op in package.operations:
         _TABLE[op.kind](graph, op)
     argument, outputs = package.arguments[0], {op.output.name: op.output for op in package.operations}
@@ -121,6 +123,29 @@ def _identity(g: _Graph, op: Operation) -> None:
     g.add("Identity", [g.name(op.inputs["x"][0])], op.output.name)
 
 
+@_op("quantize", "dequantize")
+def _quantization(g: _Graph, op: Operation) -> None:
+    """Translate a step of the grid; MIL leaves out a zero point of 0, so that the type of codes has to be said."""
+    ends = [g.name(op.inputs["input"][0]), g.constant(op.inputs["scale"][0])]
+    if "zero_point" in op.inputs:
+        ends.append(g.constant(op.inputs["zero_point"][0]))
+    elif op.kind == "quantize":
+        ends.append(g.constant(np.zeros((), op.output.dtype)))
+    axis = {"axis": _ints(op, "axis")[0]} if "axis" in op.inputs else {}
+    g.add("QuantizeLinear" if op.kind == "quantize" else "DequantizeLinear", ends, op.output.name, **axis)
+
+
+@_op("constexpr_affine_dequantize")
+def _stored(g: _Graph, op: Operation) -> None:
+    scale, zero = (np.asarray(op.inputs[key][0]) for key in ("scale", "zero_point"))
+    ends = [
+        g.constant(op.inputs["quantized_data"][0]),
+        g.constant(scale),
+        g.constant(np.broadcast_to(zero, scale.shape)),
+    ]
+    g.add("DequantizeLinear", ends, op.output.name, axis=_ints(op, "axis")[0])
+
+
 @_op("relu", "sigmoid")
 def _activation(g: _Graph, op: Operation) -> None:
     g.add(op.kind.capitalize(), [g.name(op.inputs["x"][0])], op.output.name)
@@ -146,7 +171,8 @@ def _concat(g: _Graph, op: Operation) -> None:
 @_op("conv", "conv_transpose")
 def _convolution(g: _Graph, op: Operation) -> None:
     inputs = [g.name(op.inputs[key][0]) for key in ("x", "weight", "bias") if key in op.inputs]
-    kernel = np.asarray(op.inputs["weight"][0]).shape[2:]
+    weight = op.inputs["weight"][0]
+    kernel = g.shapes[weight.name][2:] if isinstance(weight, Tensor) else np.asarray(weight).shape[2:]
     kind = "Conv" if op.kind == "conv" else "ConvTranspose"
     window = _window(op, kernel) | {"dilations": _ints(op, "dilations")}
     g.add(kind, inputs, op.output.name, group=_ints(op, "groups")[0], **window)

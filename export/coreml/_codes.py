@@ -22,7 +22,7 @@ RENAMED = "edgemat.renamed_tensors"
 CONSTANT = "constexpr_affine_dequantize"
 PAIR = ("quantize", "dequantize", CONSTANT)
 """Operations that belong to the grid, not to the network."""
-_ENDINGS = ("_cast_fp16", "_to_fp16", "_cast_fp32", "__biased__", "__scaled__")
+_ENDINGS = ("_cast_fp16", "_to_fp16", "_cast_fp32", "__biased__", "__scaled__", "_has_output_shape")
 """What coremltools appends to names."""
 
 

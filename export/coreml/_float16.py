@@ -74,7 +74,7 @@ class Float16(Rounding):
         return _codes(np.sum(parts, axis=0) / counts, params)
 
     def mean(self, sums: Reals, count: int, source: QParams, target: QParams) -> Codes:
-        """Return codes of a GlobalAveragePool; single reals are not rounded, which moves the mean by a part of a step."""
+        """Return codes of a GlobalAveragePool; single reals are not rounded: a part of a step."""
         return _codes(sums * half(source.scale) / count, target)
 
     def resize(self, codes: Codes, rows: Taps, columns: Taps, params: QParams) -> Codes:

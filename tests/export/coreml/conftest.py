@@ -14,21 +14,47 @@ import pytest
 pytest.importorskip("coremltools")
 pytest.importorskip("onnx")
 
-from edgemat.export._target import Trunk
+from edgemat.export._target import ModelInfo, Trunk, Trunks
 from edgemat.export.coreml import TARGET
 
 Tensors = dict[str, npt.NDArray[np.float32]]
 
 
 @pytest.fixture(scope="session")
-def packages(trunk: Trunk, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def packages(trunks: Trunks, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Return precision to package of the small student; tests must not change them."""
     folder = tmp_path_factory.mktemp("coreml")
     paths = {precision: folder / precision / "student.mlpackage" for precision in TARGET.gates}
     for precision, path in paths.items():
         path.parent.mkdir()
-        TARGET.convert(trunk, precision, path)
+        TARGET.convert(trunks.get(TARGET, precision), precision, path)
     return paths
+
+
+@pytest.fixture
+def calibrated(tmp_path: Path) -> Callable[..., Trunk]:
+    """Return a function: nodes and constants to a trunk from ``image`` to ``alpha``, 16x16, with a grid of 8 bits."""
+
+    def build(nodes: list[Any], constants: dict[str, Any], kept: frozenset[str] = frozenset()) -> Trunk:
+        import onnx
+        from onnx import helper
+
+        from edgemat.quantize.calibrate import calibrate
+        from edgemat.quantize.scheme import Scheme
+
+        weights = [onnx.numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
+        image = helper.make_tensor_value_info("image", onnx.TensorProto.FLOAT, (1, 3, 16, 16))
+        alpha = helper.make_tensor_value_info("alpha", onnx.TensorProto.FLOAT, None)
+        graph = helper.make_graph(nodes, "net", [image], [alpha], weights)
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+        model = onnx.shape_inference.infer_shapes(model, data_prop=True)
+        onnx.save(model, tmp_path / "net.onnx")
+        photos = np.random.default_rng(5).integers(0, 256, (4, 16, 16, 3)).astype(np.uint8)
+        grid = calibrate(model, photos, Scheme(), "minmax", kept)
+        info = ModelInfo("net", "0", "the tests", "Apache-2.0", "A few operators.")
+        return Trunk(tmp_path / "net.onnx", 16, 16, info, grid)
+
+    return build
 
 
 @pytest.fixture(scope="session")

@@ -32,6 +32,22 @@ def alphas(reference: Reference, trunk: Trunk, images: Images) -> npt.NDArray[np
     return np.stack([reference(trunk.path, image)["alpha"][0, 0] for image in images])
 
 
+def test_stored_weights_agree_with_the_network_of_their_codes(
+    packages: dict[str, Path], int_trunk: Trunk, images: Images, reference: Reference, tmp_path: Path
+) -> None:
+    from edgemat.quantize import qdq
+
+    assert int_trunk.grid is not None
+    stored = qdq.with_stored_weights(onnx.load(int_trunk.path), int_trunk.grid)
+    onnx.save(stored, tmp_path / "stored.onnx")
+    expected = np.stack([reference(tmp_path / "stored.onnx", image)["alpha"][0, 0] for image in images])
+    with TARGET.load(packages["w8"]) as runner:
+        found = runner.run(images)
+    gate = TARGET.gates["w8"]
+    assert isinstance(gate, Gate)
+    assert passes(gate, expected, found)
+
+
 @pytest.mark.parametrize("precision", ["fp16", "fp32"])
 def test_package_agrees_with_trunk(
     precision: str, packages: dict[str, Path], trunk: Trunk, images: Images, reference: Reference
@@ -102,6 +118,25 @@ def test_back_translation_agrees_with_interpreter(packages: dict[str, Path], ima
         for image in images:
             pixels = image.transpose(2, 0, 1)[None].astype(np.float32)
             assert np.abs(session.run(None, {"image": pixels})[0][0] - runner.run(image[None])).max() <= 1e-6
+
+
+@pytest.mark.parametrize("precision", ["w8", "w8a8"])
+def test_another_engine_reads_the_integers_likewise(
+    precision: str, packages: dict[str, Path], images: Images, tmp_path: Path
+) -> None:
+    """ONNX Runtime computes in float32 what the package rounds to float16: an equal grid, not equal codes."""
+    import onnxruntime
+
+    _back.to_onnx(packages[precision], tmp_path / "back.onnx")
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(tmp_path / "back.onnx", options, providers=["CPUExecutionProvider"])
+    pixels = images.transpose(0, 3, 1, 2)[:, None].astype(np.float32)
+    expected = np.stack([session.run(None, {"image": one})[0][0, 0] for one in pixels])
+    with TARGET.load(packages[precision]) as runner:
+        difference = np.abs(runner.run(images) - expected)
+    assert difference.max() <= (0.05 if precision == "w8a8" else 1e-2)
+    assert difference.mean() <= (1e-3 if precision == "w8a8" else 2e-4)
 
 
 def _constant(operations: Any, name: str) -> Any:

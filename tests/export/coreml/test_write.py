@@ -15,23 +15,23 @@ import pytest
 
 from edgemat import __version__
 from edgemat.errors import InputError, UnsupportedOpError
-from edgemat.export._target import Trunk
+from edgemat.export._target import Trunk, Trunks
 from edgemat.export.coreml import TARGET, _coremltools, _package
 from edgemat.files import sha256
 
 Damage = Callable[[Path, Callable[[Any, Any], None]], Path]
 
 
-@pytest.mark.parametrize("precision", ["fp16", "fp32"])
+@pytest.mark.parametrize("precision", list(TARGET.gates))
 def test_check_has_nothing_to_complain_about(precision: str, packages: dict[str, Path]) -> None:
     assert TARGET.check(packages[precision]) == ()
 
 
-@pytest.mark.parametrize("precision", ["fp16", "fp32"])
+@pytest.mark.parametrize("precision", list(TARGET.gates))
 def test_two_conversions_give_the_same_bytes(
-    precision: str, packages: dict[str, Path], trunk: Trunk, tmp_path: Path
+    precision: str, packages: dict[str, Path], trunks: Trunks, tmp_path: Path
 ) -> None:
-    TARGET.convert(trunk, precision, tmp_path / "again.mlpackage")
+    TARGET.convert(trunks.get(TARGET, precision), precision, tmp_path / "again.mlpackage")
     assert sha256(tmp_path / "again.mlpackage") == sha256(packages[precision])
 
 
