@@ -135,7 +135,8 @@ def _old_runtime() -> Iterable[Check]:
         )
         yield Check("package", "tflite-runtime", False, found, fix)
         return
-    code = "import numpy as n, tflite_runtime.interpreter, tflite_runtime as t; print(t.__version__, 'numpy', n.__version__)"
+    versions = "t.__version__, 'numpy', n.__version__"
+    code = f"import numpy as n, tflite_runtime.interpreter, tflite_runtime as t; print({versions})"
     clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     try:
         done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=False, timeout=60, env=clean)

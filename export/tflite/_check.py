@@ -84,7 +84,7 @@ def _signature(model: Any, wanted: str) -> Iterator[str]:
 
 def _is_pixels(graph: Any, index: int) -> bool:
     scales, zeros = grid_of(graph, index)
-    return scales.tolist() == [np.float32(1 / 255)] and zeros.tolist() == [-128]
+    return scales.shape == zeros.shape == (1,) and float(scales[0]) == np.float32(1 / 255) and int(zeros[0]) == -128
 
 
 def _described(model: Any, file: str) -> Iterator[str]:

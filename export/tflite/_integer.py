@@ -212,7 +212,9 @@ class IntegerEmitter(Emitter):
             return
         (name, *_), output = node.inputs, node.outputs[0]
         params = self.grid.activations[output]
-        low, high = (int(params.codes(np.float32(bound))) for bound in np.clip(bounds, params.bottom, params.top))
+        low, high = (
+            int(params.codes(np.array(bound, np.float32))) for bound in np.clip(bounds, params.bottom, params.top)
+        )
         reached = (("MAXIMUM", low, low > params.low), ("MINIMUM", high, high < params.high))
         steps = [(op, _int8(np.full((1, 1, 1, 1), code), params)) for op, code, is_needed in reached if is_needed]
         source = self._requantized(name, output, f"{output}{MARK}wide" if steps else self.label(output))

@@ -99,7 +99,8 @@ def name_of(graph: Any, index: int) -> str:
 
 def type_of(graph: Any, index: int) -> str:
     """Return a tensor's type as numpy calls it."""
-    return _TYPES[graph.tensors[index].type]
+    kind: str = _TYPES[graph.tensors[index].type]
+    return kind
 
 
 def shape_of(graph: Any, index: int) -> tuple[int, ...]:

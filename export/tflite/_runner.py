@@ -109,7 +109,7 @@ class Shown:
     Attributes:
         names: Of the trunk's tensors, by the file's index; none in a float file.
         copy: The copy's bytes.
-        interpreter: Of the copy; None where there are no names.
+        interpreter: Of the copy.
     """
 
     def __init__(self, content: bytes, path: Path, delegate: bool = True) -> None:
@@ -124,7 +124,7 @@ class Shown:
         graph.outputs = [int(graph.outputs[0]), *(i for i in self.names if i not in (*graph.inputs, graph.outputs[0]))]
         model.signatureDefs = []
         self.copy = _flatbuffer.write(model)
-        self.interpreter = open_interpreter(self.copy, path, delegate=delegate) if self.names else None
+        self.interpreter = open_interpreter(self.copy, path, delegate=delegate)
 
     def codes(self) -> dict[str, Codes]:
         """Return what the last run made: the trunk's names to int32, NCHW, in the grid's codes."""

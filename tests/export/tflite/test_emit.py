@@ -1,4 +1,4 @@
-"""The whole student: both architectures, both precisions, the file's structure and bytes."""
+"""The whole student: each architecture, each precision, the file's structure and bytes."""
 
 from __future__ import annotations
 
@@ -13,16 +13,18 @@ import onnx
 import pytest
 
 from edgemat.errors import OutputError, UnsupportedOpError
-from edgemat.export import tflite
+from edgemat.export import _compare, tflite
 from edgemat.export._target import Trunk
 from edgemat.export.onnx import OnnxRunner
 from edgemat.export.tflite import _flatbuffer, _metadata, _reading, _runner
+from edgemat.quantize.calibrate import calibrate
+from edgemat.quantize.scheme import Scheme
 
 Images = npt.NDArray[np.uint8]
 TARGET = tflite.TARGET
 
 
-@pytest.fixture(scope="session", params=["friendly", "mobile"])
+@pytest.fixture(scope="session", params=["friendly", "bottleneck", "mobile"])
 def either(
     request: pytest.FixtureRequest, trunk: Trunk, weights: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Trunk:
@@ -54,6 +56,48 @@ def test_the_student_passes_its_gate(either: Trunk, images: Images, precision: s
     assert np.ptp(expected) > 0.05
     assert difference.max() <= TARGET.gates[precision].max_abs
     assert difference.mean() <= TARGET.gates[precision].mean_abs
+
+
+@pytest.mark.parametrize("precision", ["int8", "int8_float_io"])
+def test_the_student_passes_its_integer_gate(either: Trunk, images: Images, precision: str, tmp_path: Path) -> None:
+    path = tmp_path / "student.tflite"
+    grid = calibrate(onnx.load(either.path), images, Scheme(), "minmax")
+    on_grid = dataclasses.replace(either, grid=grid)
+    TARGET.convert(on_grid, precision, path)
+    assert TARGET.check(path) == ()
+    references = _compare.References(images, tmp_path)
+    with TARGET.load(path) as runner:
+        alpha = runner.run(images)
+        verdict = _compare.judge(TARGET, precision, on_grid, path, runner, alpha, references)
+        shown = runner.codes(images[0])["alpha"][0, 0]
+    assert verdict.wrong == ()
+    assert np.ptp(alpha) > 0.05
+    # the copy that shows every tensor computes what the file does
+    assert np.array_equal(grid.activations["alpha"].codes(alpha[0]), shown)
+
+
+def test_bytes_are_pixels_and_alpha(int_trunk: Trunk, images: Images, tmp_path: Path) -> None:
+    """What an app does with an int8 file: pixels less 128 in, alpha's bytes less 128 out."""
+    path = tmp_path / "student.tflite"
+    TARGET.convert(int_trunk, "int8", path)
+    interpreter = _runner.open_interpreter(path.read_bytes(), path)
+    (source,), (goal,) = interpreter.get_input_details(), interpreter.get_output_details()
+    assert (source["dtype"], goal["dtype"]) == (np.int8, np.int8)
+    for details in (source, goal):
+        assert details["quantization"] == (np.float32(1 / 255), -128)
+    interpreter.set_tensor(source["index"], (images[:1].astype(np.int16) - 128).astype(np.int8))
+    interpreter.invoke()
+    alpha = interpreter.get_tensor(goal["index"]).astype(np.int16) + 128
+    with TARGET.load(path) as runner:
+        assert np.array_equal(alpha[0, :, :, 0], np.rint(runner.run(images[:1])[0] * 255))
+    entries = _reading.metadata_of(_reading.verified(path))
+    facts = json.loads(entries["EDGEMAT_METADATA"])
+    ends = {"scale": float(np.float32(1 / 255)), "zero_point": -128}
+    assert (facts["scheme"], facts["input"], facts["output"]) == ("static_w8c_a8", ends, ends)
+    metadata = _metadata.parse(entries, "student.tflite")
+    assert "pixel - 128" in metadata.input_description
+    assert "code + 128" in metadata.output_description
+    assert entries["min_runtime_version"].rstrip(b"\0") == b"2.5.0"  # DEPTH_TO_SPACE of int8
 
 
 def test_float16_halves_the_file(trunk: Trunk, tmp_path: Path) -> None:
