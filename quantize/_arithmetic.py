@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -211,3 +211,13 @@ def space_to_depth(codes: Values, block: int) -> Values:
 def sigmoid(real: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float64]:
     """Return 1 / (1 + exp(-x)), float64."""
     return np.array([0.5 * (1.0 + math.tanh(0.5 * float(x))) for x in real.ravel()]).reshape(real.shape)
+
+
+def evaluated(node: Node, values: Mapping[str, Any]) -> npt.NDArray[Any]:
+    """Return what any node makes of reals, by ONNX's own reference."""
+    from onnx import helper
+    from onnx.reference import ReferenceEvaluator
+
+    proto = helper.make_node(node.op, node.inputs, node.outputs, node.name, **node.attributes)
+    feeds = {name: values[name] for name in node.inputs if name}
+    return np.asarray(ReferenceEvaluator(proto).run(None, feeds)[0])

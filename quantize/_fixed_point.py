@@ -23,13 +23,13 @@ def multiplier(real: npt.ArrayLike) -> tuple[Integers, Integers]:
     return np.where(full, whole // 2, whole), shift.astype(np.int64) + full
 
 
-def multiplied(values: npt.NDArray[Any], real: npt.ArrayLike, ties_up: bool = False) -> Integers:
+def multiplied(values: npt.NDArray[Any], real: npt.ArrayLike, ties_up: npt.ArrayLike = False) -> Integers:
     """Return ``values * real``, rounded twice: to what the shift leaves of the fraction bits, then to whole numbers.
 
     Args:
         values: Integers.
         real: Positive; broadcasts.
-        ties_up: The second step rounds halves up (TFLite's optimised kernels) and not away from zero (its reference).
+        ties_up: Whether the second step rounds halves up (TFLite's vector code) or away from zero; broadcasts.
     """
     factor, shift = multiplier(real)
     return _applied(values, factor, shift, ties_up)
@@ -42,11 +42,11 @@ def averaged(sums: npt.NDArray[Any], real: float, count: int) -> Integers:
     return _applied(sums, (factor << bits) // count, shift - bits, ties_up=False)
 
 
-def _applied(values: npt.NDArray[Any], factor: Integers, shift: Integers, ties_up: bool) -> Integers:
+def _applied(values: npt.NDArray[Any], factor: Integers, shift: Integers, ties_up: npt.ArrayLike) -> Integers:
     product = (values.astype(np.int64) << np.maximum(shift, 0)) * factor
     high = (product + (1 << 30)) >> 31
     down = np.maximum(-shift, 0)
-    return high + ((np.int64(1) << down) >> 1) >> down if ties_up else _halves_away(high, down)
+    return np.where(ties_up, (high + ((np.int64(1) << down) >> 1)) >> down, _halves_away(high, down))
 
 
 def _halves_away(values: Integers, bits: npt.NDArray[np.int64] | np.int64) -> Integers:

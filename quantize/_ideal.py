@@ -20,7 +20,9 @@ class Rounding:
     Runtimes inherit what they do alike. Every method returns codes of ``target``, int32, saturated.
     """
 
-    def sums(self, sums: Sums, factors: npt.NDArray[np.float32], source: QParams, target: QParams) -> Codes:
+    def sums(
+        self, sums: Sums, factors: npt.NDArray[np.float32], source: QParams, target: QParams, dense: bool = True
+    ) -> Codes:
         """Return codes of a convolution.
 
         Args:
@@ -28,6 +30,7 @@ class Rounding:
             factors: Scales of the weight, float32, (C,).
             source: Of the input.
             target: Of the output.
+            dense: Not depthwise, not transposed: some runtimes have kernels of their own for those.
         """
         real = np.float64(source.scale) * factors.astype(np.float64) / np.float64(target.scale)
         return saturated(np.rint(sums * real[:, None, None]), target)

@@ -18,7 +18,9 @@ F = np.float32
 class _Float32Sums(Rounding):
     """Convolutions as ONNX Runtime and XNNPACK requantize: int32 to float32, one float32 factor, halves to even."""
 
-    def sums(self, sums: Sums, factors: npt.NDArray[np.float32], source: QParams, target: QParams) -> Codes:
+    def sums(
+        self, sums: Sums, factors: npt.NDArray[np.float32], source: QParams, target: QParams, dense: bool = True
+    ) -> Codes:
         """Return codes of a convolution."""
         real = F(source.scale) * factors / F(target.scale)
         return saturated(np.rint(sums.astype(F) * real[:, None, None]), target)
@@ -101,10 +103,17 @@ class TfLite(Rounding):
 
     optimised = True
 
-    def sums(self, sums: Sums, factors: npt.NDArray[np.float32], source: QParams, target: QParams) -> Codes:
+    def _in_vectors(self, channels: int, lanes: int) -> npt.NDArray[np.bool_]:
+        """Return which channels vector code computes, rounding halves up; each of the rest rounds away from zero."""
+        return np.arange(channels) < (channels // lanes * lanes if self.optimised else 0)
+
+    def sums(
+        self, sums: Sums, factors: npt.NDArray[np.float32], source: QParams, target: QParams, dense: bool = True
+    ) -> Codes:
         """Return codes of a convolution."""
         real = np.float64(source.scale) * factors.astype(np.float64) / np.float64(target.scale)
-        return saturated(multiplied(sums, real[:, None, None], self.optimised), target)
+        up = np.full(len(real), self.optimised) if dense else self._in_vectors(len(real), 8)
+        return saturated(multiplied(sums, real[:, None, None], up[:, None, None]), target)
 
     def add(self, first: Codes, second: Codes, sources: Sequence[QParams], target: QParams, sign: int = 1) -> Codes:
         """Return codes of ADD or SUB: both operands with 20 fraction bits on twice the larger scale."""
@@ -132,7 +141,7 @@ class TfLite(Rounding):
         Otherwise of AVERAGE_POOL_2D, which averages the stored int8 and rounds halves away from the stored zero.
         """
         if (counts == len(seen)).all():
-            return self.sums(*_as_convolution(seen), params, params)
+            return self.sums(*_as_convolution(seen), params, params, dense=False)
         zero = stored_zero(params)
         stored = np.sum(seen, axis=0).astype(np.int64) + counts * zero
         return saturated(divided(stored, counts) - zero, params)
@@ -144,7 +153,8 @@ class TfLite(Rounding):
         real = source.scale / (count * target.scale)
         zero = stored_zero(source)
         offset = np.rint(F(zero) * F(source.scale) / F(target.scale)).astype(np.int64)
-        return saturated(multiplied(sums + zero * count, real, ties_up=True) - offset, target)
+        up = self._in_vectors(sums.shape[1], 16)[:, None, None]
+        return saturated(multiplied(sums + zero * count, real, up) - offset, target)
 
     def resize(self, codes: Codes, rows: Taps, columns: Taps, params: QParams) -> Codes:
         """Return codes of RESIZE_BILINEAR: positions with 10 fraction bits, halves away from the stored zero."""
@@ -211,7 +221,7 @@ class Xnnpack(_Float32Sums):
     def window_mean(self, seen: Sequence[Codes], counts: npt.NDArray[np.int64], params: QParams) -> Codes:
         """Return codes of a depthwise convolution where every tap counts; otherwise of LiteRT's AVERAGE_POOL_2D."""
         if (counts == len(seen)).all():
-            return self.sums(*_as_convolution(seen), params, params)
+            return self.sums(*_as_convolution(seen), params, params, dense=False)
         return TfLite().window_mean(seen, counts, params)
 
     def mean(self, sums: Sums, count: int, source: QParams, target: QParams) -> Codes:

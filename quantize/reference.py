@@ -141,7 +141,7 @@ class Reference:
         (source,), target = self.params(unit)
         weight, bias = self._weights[unit.output]
         sums = self._sums(unit, operands[0] - source.zero_point, weight) + bias[:, None, None]
-        return self._rounding(unit).sums(sums, self.grid.weights[unit.weight], source, target)
+        return self._rounding(unit).sums(sums, self.grid.weights[unit.weight], source, target, dense=_is_dense(unit))
 
     def _sums(self, unit: Unit, values: npt.NDArray[Any], weight: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
         """Return a weighted unit's sums of products, of integers or of reals."""
@@ -242,10 +242,14 @@ class Reference:
                 made = self._sums(unit, values[unit.inputs[0]], values[unit.weight])
                 made += values[unit.bias][:, None, None] if unit.bias else 0.0
             else:
-                made = _evaluated(node, values)
+                made = arithmetic.evaluated(node, values)
             values[node.outputs[0]] = made.astype(np.float32)
         found: npt.NDArray[np.float32] = values[unit.output]
         return found
+
+
+def _is_dense(unit: Unit) -> bool:
+    return unit.node.op == "Conv" and unit.node.attributes.get("group", 1) == 1
 
 
 def _unknown(unit: Unit) -> str:
@@ -263,16 +267,6 @@ def _needs_no_float(unit: Unit) -> bool:
     """Return whether integers give the same as float between codes: no weight, and every operand has codes."""
     known = unit.node.op in _OPS and unit.node.op not in rules.WEIGHTED
     return known and (unit.node.op not in rules.JOINING or len(unit.inputs) == 2) and not _unknown(unit)
-
-
-def _evaluated(node: Node, values: Mapping[str, Any]) -> npt.NDArray[Any]:
-    """Return what any node makes of reals, by ONNX's own reference."""
-    from onnx import helper
-    from onnx.reference import ReferenceEvaluator
-
-    proto = helper.make_node(node.op, node.inputs, node.outputs, node.name, **node.attributes)
-    feeds = {name: values[name] for name in node.inputs if name}
-    return np.asarray(ReferenceEvaluator(proto).run(None, feeds)[0])
 
 
 _OPS: Mapping[str, Callable[[Reference, Unit, list[Codes]], Codes]] = {

@@ -11,6 +11,7 @@ once or twice, halves to even, up, or away from zero. A reference that rounds as
 | ``xnnpack`` | LiteRT with its default delegate | 2.3, x86-64 |
 | ``tflite`` | LiteRT's optimised kernels, without a delegate | 2.3, x86-64 |
 | ``tflite-reference`` | LiteRT's reference kernels | 2.3, x86-64 |
+| ``htp`` | Qualcomm's HTP through ONNX Runtime's QNN provider | QNN 2.51, x86-64 |
 
 `tests/quantize/test_rounding.py` compares each operator with the real runtime, code for code. Not identical, but within
 one code: what ONNX Runtime leaves in float (ConvTranspose; convolutions and joined Relus of a symmetric grid).
@@ -20,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from edgemat.quantize._htp import Htp
 from edgemat.quantize._ideal import Rounding
 from edgemat.quantize._runtimes import OnnxRuntime, TfLite, TfLiteReference, Xnnpack
 
@@ -31,5 +33,6 @@ ROUNDINGS: Mapping[str, Rounding] = {
     "xnnpack": Xnnpack(),
     "tflite": TfLite(),
     "tflite-reference": TfLiteReference(),
+    "htp": Htp(),
 }
 """Name to rounding: what `edgemat.export._target.Runner.rounding` may be."""
