@@ -20,20 +20,21 @@ class Rounding:
     Runtimes inherit what they do alike. Every method returns codes of ``target``, int32, saturated.
     """
 
-    def sums(
-        self, sums: Sums, factors: npt.NDArray[np.float32], source: QParams, target: QParams, dense: bool = True
-    ) -> Codes:
-        """Return codes of a convolution.
+    def sums(self, sums: Sums, factors: npt.NDArray[np.float32], source: QParams, target: QParams) -> Codes:
+        """Return codes of a dense convolution.
 
         Args:
             sums: Integers in float64, (N, C, H, W): products of codes without zero points, with the bias.
             factors: Scales of the weight, float32, (C,).
             source: Of the input.
             target: Of the output.
-            dense: Not depthwise, not transposed: some runtimes have kernels of their own for those.
         """
         real = np.float64(source.scale) * factors.astype(np.float64) / np.float64(target.scale)
         return saturated(np.rint(sums * real[:, None, None]), target)
+
+    def sparse_sums(self, sums: Sums, factors: npt.NDArray[np.float32], source: QParams, target: QParams) -> Codes:
+        """Return codes of a depthwise, grouped or transposed convolution; arguments as of `sums`."""
+        return self.sums(sums, factors, source, target)
 
     def add(self, first: Codes, second: Codes, sources: Sequence[QParams], target: QParams, sign: int = 1) -> Codes:
         """Return codes of ``first + sign * second``."""

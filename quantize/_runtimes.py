@@ -18,9 +18,7 @@ F = np.float32
 class _Float32Sums(Rounding):
     """Convolutions as ONNX Runtime and XNNPACK requantize: int32 to float32, one float32 factor, halves to even."""
 
-    def sums(
-        self, sums: Sums, factors: npt.NDArray[np.float32], source: QParams, target: QParams, dense: bool = True
-    ) -> Codes:
+    def sums(self, sums: Sums, factors: npt.NDArray[np.float32], source: QParams, target: QParams) -> Codes:
         """Return codes of a convolution."""
         real = F(source.scale) * factors / F(target.scale)
         return saturated(np.rint(sums.astype(F) * real[:, None, None]), target)
@@ -107,13 +105,16 @@ class TfLite(Rounding):
         """Return which channels vector code computes, rounding halves up; each of the rest rounds away from zero."""
         return np.arange(channels) < (channels // lanes * lanes if self.optimised else 0)
 
-    def sums(
-        self, sums: Sums, factors: npt.NDArray[np.float32], source: QParams, target: QParams, dense: bool = True
-    ) -> Codes:
+    def sums(self, sums: Sums, factors: npt.NDArray[np.float32], source: QParams, target: QParams) -> Codes:
         """Return codes of a convolution."""
         real = np.float64(source.scale) * factors.astype(np.float64) / np.float64(target.scale)
-        up = np.full(len(real), self.optimised) if dense else self._in_vectors(len(real), 8)
-        return saturated(multiplied(sums, real[:, None, None], up[:, None, None]), target)
+        return saturated(multiplied(sums, real[:, None, None], self.optimised), target)
+
+    def sparse_sums(self, sums: Sums, factors: npt.NDArray[np.float32], source: QParams, target: QParams) -> Codes:
+        """Return codes of a depthwise or transposed convolution."""
+        real = np.float64(source.scale) * factors.astype(np.float64) / np.float64(target.scale)
+        up = self._in_vectors(len(real), 8)[:, None, None]
+        return saturated(multiplied(sums, real[:, None, None], up), target)
 
     def add(self, first: Codes, second: Codes, sources: Sequence[QParams], target: QParams, sign: int = 1) -> Codes:
         """Return codes of ADD or SUB: both operands with 20 fraction bits on twice the larger scale."""
@@ -141,7 +142,7 @@ class TfLite(Rounding):
         Otherwise of AVERAGE_POOL_2D, which averages the stored int8 and rounds halves away from the stored zero.
         """
         if (counts == len(seen)).all():
-            return self.sums(*_as_convolution(seen), params, params, dense=False)
+            return self.sparse_sums(*_as_convolution(seen), params, params)
         zero = stored_zero(params)
         stored = np.sum(seen, axis=0).astype(np.int64) + counts * zero
         return saturated(divided(stored, counts) - zero, params)
@@ -221,7 +222,7 @@ class Xnnpack(_Float32Sums):
     def window_mean(self, seen: Sequence[Codes], counts: npt.NDArray[np.int64], params: QParams) -> Codes:
         """Return codes of a depthwise convolution where every tap counts; otherwise of LiteRT's AVERAGE_POOL_2D."""
         if (counts == len(seen)).all():
-            return self.sums(*_as_convolution(seen), params, params, dense=False)
+            return self.sparse_sums(*_as_convolution(seen), params, params)
         return TfLite().window_mean(seen, counts, params)
 
     def mean(self, sums: Sums, count: int, source: QParams, target: QParams) -> Codes:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from edgemat.errors import InputError, UnsupportedOpError
 from edgemat.quantize import _arithmetic as arithmetic
 from edgemat.quantize import rules
-from edgemat.quantize.graph import Graph, Node
+from edgemat.quantize.graph import Graph
 from edgemat.quantize.grid import Codes, Grid, QParams, bias_codes, bias_scales, weight_codes
 from edgemat.quantize.rounding import ROUNDINGS, Rounding
 from edgemat.quantize.rules import Unit
@@ -141,7 +141,9 @@ class Reference:
         (source,), target = self.params(unit)
         weight, bias = self._weights[unit.output]
         sums = self._sums(unit, operands[0] - source.zero_point, weight) + bias[:, None, None]
-        return self._rounding(unit).sums(sums, self.grid.weights[unit.weight], source, target, dense=_is_dense(unit))
+        rounding, factors = self._rounding(unit), self.grid.weights[unit.weight]
+        is_dense = unit.node.op == "Conv" and unit.node.attributes.get("group", 1) == 1
+        return (rounding.sums if is_dense else rounding.sparse_sums)(sums, factors, source, target)
 
     def _sums(self, unit: Unit, values: npt.NDArray[Any], weight: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
         """Return a weighted unit's sums of products, of integers or of reals."""
@@ -246,10 +248,6 @@ class Reference:
             values[node.outputs[0]] = made.astype(np.float32)
         found: npt.NDArray[np.float32] = values[unit.output]
         return found
-
-
-def _is_dense(unit: Unit) -> bool:
-    return unit.node.op == "Conv" and unit.node.attributes.get("group", 1) == 1
 
 
 def _unknown(unit: Unit) -> str:
