@@ -13,7 +13,7 @@ from edgemat.errors import InputError
 from edgemat.export import _foreign, _graph
 from edgemat.export._target import ModelInfo, Trunk
 from edgemat.files import atomic_path, sha256
-from edgemat.quantize import qdq
+from edgemat.quantize import extract, qdq, settle
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     import torch
     from onnx import ModelProto
 
+    from edgemat.export._foreign import Foreign
     from edgemat.export._target import Images
+    from edgemat.quantize.extract import Extracted
+    from edgemat.quantize.grid import Grid
 
     Floats = npt.NDArray[np.float32]
     Source = Callable[[Floats], Floats]
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
 
 PARITY = 1e-5
 """Largest admissible difference of alpha between the trunk and what it was made from."""
+CODE = 1.0 / 255.0
+"""Largest admissible mean difference of alpha between a Q/DQ file and the grid that was read from it."""
 
 
 def from_student(weights: Path | None, height: int, width: int, out: Path, images: Images | None = None) -> Trunk:
@@ -85,17 +90,22 @@ def from_student(weights: Path | None, height: int, width: int, out: Path, image
     return _finish(path, model, source, Trunk(out, height, width, info, grid), images)
 
 
-def from_onnx(path: Path, out: Path, size: tuple[int, int] | None = None) -> Trunk:
+def from_onnx(
+    path: Path, out: Path, size: tuple[int, int] | None = None, complete: Callable[[Extracted], Grid] | None = None
+) -> Trunk:
     """Write the trunk of another team's network, without judging its operators: each target does.
+
+    Of a Q/DQ file the trunk is the float network behind it, and its grid is what the file states.
 
     Args:
         path: An ONNX file: one RGB image, float32, (1, 3, H, W), in [0, 1], to one matte, float32, (1, 1, H, W), in
             [0, 1]. Input and output may have any name; they become ``image`` and ``alpha``.
         out: The ONNX file to write.
         size: Height and width for a file that leaves them open.
+        complete: Gives the grid of a Q/DQ file whose placement is incomplete; such a file is refused where None.
 
     Raises:
-        InputError: The file is broken, or is not such a network; the message says how.
+        InputError: The file is broken, or is not such a network, or states no whole grid; the message says how.
         UnsupportedOpError: Operators outside the ONNX standard, or control flow.
     """
     import numpy as np
@@ -111,6 +121,8 @@ def from_onnx(path: Path, out: Path, size: tuple[int, int] | None = None) -> Tru
         raise InputError(f"{path}: ONNX Runtime cannot run it: {error}") from error
     if found != expected:
         raise InputError(f"{path}: the output has shape {found}, expected a matte as large as the image, {expected}")
+    if extract.is_quantized(foreign.model):
+        return _from_qdq(path, out, foreign, complete)
     model = _simplified(foreign.model)
     _graph.strip(model)
 
@@ -118,6 +130,47 @@ def from_onnx(path: Path, out: Path, size: tuple[int, int] | None = None) -> Tru
         return np.asarray(run.run(None, {foreign.input: image})[0], np.float32)
 
     return _finish(path, model, source, Trunk(out, foreign.height, foreign.width, foreign.info), None)
+
+
+def _from_qdq(path: Path, out: Path, foreign: Foreign, complete: Callable[[Extracted], Grid] | None) -> Trunk:
+    """Write the trunk of a Q/DQ file: the float network, and the grid that the file states or ``complete`` gives."""
+    import dataclasses
+
+    import numpy as np
+
+    from edgemat.export.onnx import session
+    from edgemat.quantize import graph as graphs
+
+    stated = extract.extract(foreign.model, str(path))
+    before = session(stated.model.SerializeToString())
+    model = _simplified(stated.model)
+    _graph.strip(model)
+    stated = dataclasses.replace(stated, model=model, graph=graphs.of(model, str(path)))
+    grid = settle.grid_of(stated, str(path)) if complete is None else complete(stated)
+
+    def source(image: Floats) -> Floats:
+        return np.asarray(before.run(None, {"image": image})[0], np.float32)
+
+    trunk = _finish(path, model, source, Trunk(out, foreign.height, foreign.width, foreign.info, grid), None)
+    if complete is None:
+        _integer_parity(path, foreign.model, qdq.insert(model, grid, str(path)), trunk)
+    return trunk
+
+
+def _integer_parity(origin: Path, file: ModelProto, made: ModelProto, trunk: Trunk) -> None:
+    """Raise unless a Q/DQ file and what was read from it give the same alpha, up to a code here and there."""
+    import numpy as np
+
+    from edgemat.export.onnx import session
+
+    image = np.random.default_rng(0).random((1, 3, trunk.height, trunk.width), np.float32)
+    one, other = (session(m.SerializeToString()).run(None, {"image": image})[0] for m in (file, made))
+    difference = float(np.abs(np.asarray(one) - np.asarray(other)).mean())
+    if not difference <= CODE:
+        raise TrunkError(
+            f"{origin}: read back from its Q/DQ pairs, its alpha differs by {difference:.3g} in the mean on random "
+            f"pixels, expected at most {CODE:.3g}"
+        )
 
 
 def _torch_to_onnx(net: torch.nn.Module, height: int, width: int) -> ModelProto:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import dataclasses
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from edgemat.quantize import graph as graphs
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     Images = npt.NDArray[np.uint8]
 
-__all__ = ["METHODS", "activations", "calibrate", "forms"]
+__all__ = ["METHODS", "activations", "calibrate", "forms", "from_stats", "with_passport"]
 
 
 def calibrate(
@@ -52,10 +53,36 @@ def calibrate(
     graph = graphs.of(model, origin)
     rules.refuse(graph, kept, origin)
     stats = observe(model, graph, images, origin)
+    grid = from_stats(graph, stats, scheme, method, kept, percentile)
+    return with_passport(grid, graph, stats, images, method)
+
+
+def from_stats(
+    graph: Graph,
+    stats: Sequence[Stats],
+    scheme: Scheme,
+    method: str,
+    kept: frozenset[str] = frozenset(),
+    percentile: float = PERCENTILE,
+) -> Grid:
+    """Return the grid of what was seen, without a passport; arguments as for `calibrate`."""
     chosen = activations(graph, stats, scheme, method, percentile)
-    scales = weightscales.choose(graph, chosen, scheme, method == "mse", kept)
-    facts = passport.make(stats, images, chosen, forms(graph, scheme), rules.fixed(graph, scheme), method)
-    return Grid(scheme, chosen, scales, kept, facts)
+    return Grid(scheme, chosen, weightscales.choose(graph, chosen, scheme, method == "mse", kept), kept)
+
+
+def with_passport(
+    grid: Grid,
+    graph: Graph,
+    stats: Sequence[Stats],
+    images: Images,
+    method: str,
+    engine: str = "grid",
+    notes: Sequence[str] = (),
+) -> Grid:
+    """Return a grid with the passport of its calibration (`edgemat.quantize.passport`)."""
+    given, shapes = rules.fixed(graph, grid.scheme), forms(graph, grid.scheme)
+    facts = passport.make(stats, images, grid.activations, shapes, given, method, engine)
+    return dataclasses.replace(grid, passport={**facts, "notes": list(notes)})
 
 
 def activations(

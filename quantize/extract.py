@@ -23,6 +23,8 @@ from edgemat.quantize.scheme import Scheme
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
 
+PASSPORT = "edgemat.passport"
+"""Key of a Q/DQ model's metadata: where its ranges come from, as JSON."""
 _QUANTIZED = ("QuantizeLinear", "DequantizeLinear")
 _WORDS = ("QLinear", "ConvInteger", "MatMulInteger", "DynamicQuantizeLinear")
 _BOUNDS = (1.0, 6.0)
@@ -41,6 +43,7 @@ class Extracted:
         kept: Nodes that the file's own word keeps in float.
         activations: Tensor name to every scale that the file states for it, in the file's codes.
         weights: Weight name to what the file states of it.
+        passport: Where its ranges come from, if it says so.
     """
 
     model: ModelProto
@@ -49,6 +52,7 @@ class Extracted:
     kept: frozenset[str]
     activations: Mapping[str, tuple[QParams, ...]]
     weights: Mapping[str, StatedWeight]
+    passport: Mapping[str, object]
 
 
 def is_quantized(model: ModelProto) -> bool:
@@ -85,9 +89,8 @@ def extract(model: ModelProto, origin: str = "the model") -> Extracted:
     _carry_over(graph, activations)
     stated = facts.get(qdq.SCHEME)
     scheme = Scheme.parse(stated) if stated else _scheme(pairs, graph)
-    return Extracted(
-        result, graph, scheme, frozenset(json.loads(facts.get(qdq.KEPT, "[]"))), activations, dict(pairs.weights)
-    )
+    kept, passport = json.loads(facts.get(qdq.KEPT, "[]")), json.loads(facts.get(PASSPORT, "{}"))
+    return Extracted(result, graph, scheme, frozenset(kept), activations, dict(pairs.weights), passport)
 
 
 def _put_back(pairs: Pairs, activations: Mapping[str, tuple[QParams, ...]], clips: Mapping[str, float]) -> None:
@@ -129,7 +132,7 @@ def _assembled(model: ModelProto, pairs: Pairs) -> ModelProto:
         onnx.numpy_helper.from_array(value, name) for name, value in pairs.constants.items() if name in read
     )
     facts = {entry.key: entry.value for entry in model.metadata_props}
-    for key in (qdq.SCHEME, qdq.KEPT, qdq.CLIPS):
+    for key in (qdq.SCHEME, qdq.KEPT, qdq.CLIPS, PASSPORT):
         facts.pop(key, None)
     onnx.helper.set_model_props(result, facts)
     return result

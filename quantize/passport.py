@@ -98,7 +98,8 @@ def _coverage(images: Images, stats: Sequence[Stats]) -> dict[str, object]:
 
 
 def _luma(image: Images) -> Values:
-    return np.asarray(image, np.float64) @ np.array(_LUMA) / 255.0
+    luma: Values = np.asarray(image, np.float64) @ np.array(_LUMA) / 255.0
+    return luma
 
 
 def _tone(image: Images) -> float | None:
@@ -141,7 +142,8 @@ def _spread(seen: Stats, form: Form, method: str) -> float:
 
 def _coarse(counts: Values) -> Values:
     blocks, bins = counts.shape
-    return counts.reshape(blocks, _BINS, bins // _BINS).sum(2)
+    summed: Values = counts.reshape(blocks, _BINS, bins // _BINS).sum(2)
+    return summed
 
 
 def _of_images(images: Images) -> list[str]:

@@ -191,7 +191,7 @@ class _Writer:
         before = unit.output + FLOAT
         if unit.activation is None or (integer and rules.is_absorbed(unit, self.grid.activations[unit.output])):
             node.output[0] = before
-            bound = unit.activation and rules.upper_bound(self.graph, unit.activation)
+            bound = None if unit.activation is None else rules.upper_bound(self.graph, unit.activation)
             if bound is not None and np.isfinite(bound):
                 self.clips[unit.output] = bound
         else:

@@ -38,8 +38,8 @@ class Layer:
     Attributes:
         name: Of its node.
         op: Its operator.
-        difference: Mean absolute difference of alpha, times 1e3, from the float network's, with this unit alone quantized.
-        mad: Change of MAD against ground truth, times 1e3, with this unit alone quantized; None without mattes.
+        difference: Mean absolute difference of alpha from the float network's, times 1e3; it alone is quantized.
+        mad: Change of MAD against ground truth, times 1e3; None without mattes.
     """
 
     name: str
@@ -87,7 +87,7 @@ class Kept:
         before: The integer network's, with nothing kept for the budget's sake.
         after: With `names` kept.
         names: Nodes that the budget keeps in float, the one that helps most first.
-        steps: A line for each: the figure that keeping it gave.
+        steps: A line for each: the figure were it quantized, too.
     """
 
     budget: Budget
@@ -159,7 +159,10 @@ def alone(model: ModelProto, graph: Graph, grid: Grid, unit: Unit) -> ModelProto
     params = grid.activations[unit.output]
     before = unit.output + qdq.FLOAT
     kind = np.uint8 if params.low == 0 else np.int8
-    ends = {"#scale": np.array(params.scale, np.float32), "#zero_point": np.array(params.zero_point, kind)}
+    ends: dict[str, npt.NDArray[np.generic]] = {
+        "#scale": np.array(params.scale, np.float32),
+        "#zero_point": np.array(params.zero_point, kind),
+    }
     result.graph.initializer.extend(numpy_helper.from_array(value, unit.output + key) for key, value in ends.items())
     pair = [
         helper.make_node("QuantizeLinear", [before, *(unit.output + key for key in ends)], [unit.output + qdq.CODES]),
@@ -187,7 +190,13 @@ def alone(model: ModelProto, graph: Graph, grid: Grid, unit: Unit) -> ModelProto
 
 
 def keep(
-    model: ModelProto, grid: Grid, images: Images, mattes: Alphas, budget: Budget, ranking: tuple[Layer, ...]
+    model: ModelProto,
+    grid: Grid,
+    images: Images,
+    mattes: Alphas,
+    budget: Budget,
+    ranking: tuple[Layer, ...],
+    reference: float,
 ) -> Kept:
     """Return which nodes to keep in float, as few as the ranking finds, so that a budget is met.
 
@@ -201,26 +210,29 @@ def keep(
         mattes: Ground truth, float32, (N, H, W).
         budget: To be met on these images.
         ranking: Of `rank`.
+        reference: The float network's figure on these images.
     """
 
     def figure(names: tuple[str, ...]) -> float:
         return score(budget.metric, predict(qdq.insert(model, with_kept(model, grid, names)), images), mattes)
 
-    reference = score(budget.metric, predict(model, images), mattes)
     limit = reference * (1.0 + budget.share)
     before = after = figure(())
     names: tuple[str, ...] = ()
-    figures: dict[str, float] = {}
     for layer in ranking:
         if after <= limit:
             break
         names = (*names, layer.name)
-        figures[layer.name] = after = figure(names)
-    for name in reversed(names[:-1]):
+        after = figure(names)
+    reasons: dict[str, float] = {}
+    for name in reversed(names):
         fewer = tuple(other for other in names if other != name)
-        if after <= limit and (without := figure(fewer)) <= limit:
+        without = figure(fewer) if fewer else before
+        if after <= limit and without <= limit:
             names, after = fewer, without
-    steps = tuple(f"{name}: {budget.metric} {figures[name]:.4g}" for name in names)
+        else:
+            reasons[name] = without
+    steps = tuple(f"{name}: {budget.metric} {reasons[name]:.4g} without it" for name in names)
     return Kept(budget, reference, before, after, names, steps)
 
 

@@ -103,7 +103,7 @@ def grid_of(extracted: Extracted, origin: str) -> Grid:
             f"{len(settled.changes)} break a rule); complete it on calibration images with: "
             f"edgemat quantize --model {origin} --complete" + rules.first(lines)
         )
-    return Grid(extracted.scheme, settled.activations, settled.weights, extracted.kept)
+    return Grid(extracted.scheme, settled.activations, settled.weights, extracted.kept, extracted.passport)
 
 
 def shifted(params: QParams, form: Form | QParams) -> QParams:

@@ -29,6 +29,7 @@ from edgemat.cli.evaluate import evaluate
 from edgemat.cli.export import export
 from edgemat.cli.inspect import inspect
 from edgemat.cli.machine import doctor, targets
+from edgemat.cli.quantize import quantize
 from edgemat.cli.train import train
 from edgemat.cli.uncertainty import uncertainty
 from edgemat.errors import BackendMissingError, EdgematError
@@ -40,6 +41,7 @@ COMMANDS: tuple[click.Command, ...] = (
     doctor,
     data,
     train,
+    quantize,
     evaluate,
     compare,
     uncertainty,

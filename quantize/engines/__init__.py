@@ -7,6 +7,7 @@ calibration completes what it leaves open, and where it breaks a rule of the gri
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,11 +18,12 @@ import numpy as np
 from edgemat.errors import BackendMissingError, InputError
 from edgemat.quantize import graph as graphs
 from edgemat.quantize import rules, settle
-from edgemat.quantize.calibrate import METHODS, calibrate
+from edgemat.quantize.calibrate import METHODS, from_stats, with_passport
+from edgemat.quantize.engines import _nncf, _ort
 from edgemat.quantize.extract import Extracted, extract
 from edgemat.quantize.graph import Array, Graph
 from edgemat.quantize.grid import Grid
-from edgemat.quantize.observe import check_images
+from edgemat.quantize.observe import observe
 from edgemat.quantize.scheme import Scheme
 
 if TYPE_CHECKING:
@@ -89,19 +91,15 @@ def quantize(
     method = check(engine, method)
     graph = graphs.of(model, origin)
     rules.refuse(graph, kept, origin)
-    check_images(graph, images, origin)
+    stats = observe(model, graph, images, origin)
     if engine == "grid":
-        return Quantized(engine, method, model, calibrate(model, images, scheme, method, kept, origin=origin), {}, ())
-    calibrated = calibrate(model, images, scheme, "mse", kept, origin=origin)  # finds NaN, too, and completes
-    if engine == "nncf":
-        from edgemat.quantize.engines import _nncf
-
-        stated = _nncf.run(model, images, scheme, method, kept, origin)
+        made = Quantized(engine, method, model, from_stats(graph, stats, scheme, method, kept), {}, ())
     else:
-        from edgemat.quantize.engines import _ort
-
-        stated = _ort.run(model, images, scheme, method, kept, origin)
-    return _read_back(engine, method, model, graph, extract(stated, f"{origin}, quantized by {engine}"), calibrated)
+        make = _nncf.run if engine == "nncf" else _ort.run
+        stated = extract(make(model, images, scheme, method, kept, origin), f"{origin}, quantized by {engine}")
+        made = _read_back(engine, method, model, graph, stated, from_stats(graph, stats, scheme, "mse", kept))
+    grid = with_passport(made.grid, graph, stats, images, method, engine, made.notes)
+    return dataclasses.replace(made, grid=grid)
 
 
 def check(engine: str, method: str | None) -> str:
@@ -154,8 +152,6 @@ def _read_back(
 
 def with_constants(graph: Graph, constants: Mapping[str, Array]) -> Graph:
     """Return a graph with other constants."""
-    import dataclasses
-
     return dataclasses.replace(graph, constants={**graph.constants, **constants})
 
 
