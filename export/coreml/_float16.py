@@ -51,9 +51,11 @@ class Float16(Rounding):
         real = (bias * bias_scales(source, scales).astype(np.float64)).astype(np.float32)
         return _reals(codes, source), half(weight * half(scales).reshape(shape)), half(real)
 
-    def sums(self, sums: Reals, factors: npt.NDArray[np.float32], source: QParams, target: QParams) -> Codes:
+    def sums(
+        self, sums: Reals, factors: npt.NDArray[np.float32], source: QParams, target: QParams, dense: bool = True
+    ) -> Codes:
         """Return codes of a convolution whose `operands` are reals."""
-        del factors, source
+        del factors, source, dense
         return _codes(sums, target)
 
     def add(self, first: Codes, second: Codes, sources: Sequence[QParams], target: QParams, sign: int = 1) -> Codes:
@@ -118,12 +120,6 @@ class HalfReference(Reference):
         values, weight, bias = self.rounding.operands(
             inputs[unit.inputs[0]], *self._weights[unit.output], scales, axis, source
         )
-        if axis == 0:
-            window = self._window(unit, weight.shape[2:])
-            sums = arithmetic.convolve(values, weight, window, unit.node.attributes.get("group", 1))
-        else:
-            shape = self.graph.shapes[unit.node.outputs[0]]
-            sums = arithmetic.convolve_transposed(values, weight, unit.node, shape)
-        codes = self.rounding.sums(sums + bias[:, None, None], scales, source, target)
+        codes = self.rounding.sums(self._sums(unit, values, weight) + bias[:, None, None], scales, source, target)
         low, high = self._bounds(unit, target)
         return np.clip(codes, low, high)

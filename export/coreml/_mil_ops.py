@@ -53,17 +53,17 @@ def _real_div(a: Arguments) -> Reals:
 
 @_op("relu")
 def _relu(a: Arguments) -> Reals:
-    return np.maximum(a["x"], 0)
+    return np.asarray(np.maximum(a["x"], 0))
 
 
 @_op("relu6")
 def _relu6(a: Arguments) -> Reals:
-    return np.clip(a["x"], 0, 6)
+    return np.asarray(np.clip(a["x"], 0, 6))
 
 
 @_op("clip")
 def _clip(a: Arguments) -> Reals:
-    return np.clip(a["x"], float(a["alpha"]), float(a["beta"]))
+    return np.asarray(np.clip(a["x"], float(a["alpha"]), float(a["beta"])))
 
 
 @_op("sigmoid")
