@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,10 @@ from edgemat.export._target import ModelInfo, Trunk
 
 Floats = npt.NDArray[np.float32]
 Make = Callable[..., Trunk]
+Outputs = Mapping[str, npt.NDArray[Any]]
+
+OLD_PYTHON = "EDGEMAT_TFLITE_RUNTIME_PYTHON"
+CHILD = Path(__file__).with_name("tflite_runtime_child.py")
 
 INFO = ModelInfo("tiny", "1.0", "the tests", "Apache-2.0", "A tiny graph.", {"weights_sha256": "0" * 64})
 
@@ -45,3 +51,37 @@ def make(tmp_path: Path) -> Make:
         return Trunk(path, shape[2], shape[3], INFO)
 
     return build
+
+
+@pytest.fixture(scope="session")
+def run_elsewhere() -> Callable[[str, Path, npt.NDArray[np.uint8]], Outputs]:
+    """Return a function: (python, file, images) to a file's outputs, by the tensor's index, from that Python."""
+
+    def run(python: str, file: Path, images: npt.NDArray[np.uint8]) -> Outputs:
+        codes, out = file.with_suffix(".npy"), file.with_suffix(".npz")
+        np.save(codes, (images[:, None].astype(np.int16) - 128).astype(np.int8))
+        clean = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
+        command = [python, str(CHILD), str(file), str(codes), str(out)]
+        done = subprocess.run(command, capture_output=True, text=True, env=clean, check=False)
+        assert done.returncode == 0, done.stderr
+        with np.load(out) as found:
+            return dict(found)
+
+    return run
+
+
+@pytest.fixture
+def old_runtime(
+    run_elsewhere: Callable[[str, Path, npt.NDArray[np.uint8]], Outputs],
+) -> Callable[[Path, npt.NDArray[np.uint8]], Outputs]:
+    """Return a function that runs a file, with images, in tflite-runtime 2.14, and gives its outputs."""
+    python = os.environ.get(OLD_PYTHON)
+    if not python:
+        pytest.skip(f"{OLD_PYTHON} names no Python with tflite-runtime 2.14; edgemat doctor says how to make one")
+
+    def run(file: Path, images: npt.NDArray[np.uint8]) -> Outputs:
+        found = dict(run_elsewhere(python, file, images))
+        assert found.pop("versions")[0] == "2.14.0"
+        return found
+
+    return run

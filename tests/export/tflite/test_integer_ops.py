@@ -195,6 +195,25 @@ def test_the_file_carries_the_grid_and_xnnpack_takes_it_whole(make: Make, pixels
     assert TARGET.inspect(path).is_integer
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CASES)
+def test_the_old_runtime_knows_each_operator_s_version(
+    make: Make, pixels: Images, name: str, old_runtime: Callable[[Path, Images], Any]
+) -> None:
+    nodes, constants = CASES[name]
+    trunk = on_grid(make(nodes, constants, (1, 3, *SIZE)), pixels)
+    path = trunk.path.with_suffix(".tflite")
+    _convert.convert(trunk, "int8", path)
+    shown = _runner.Shown(path.read_bytes(), path)
+    path.write_bytes(shown.copy)
+    made = {int(index): found[0] for index, found in old_runtime(path, pixels[:1]).items()}
+    fed = (pixels[:1].astype(np.int16) - 128).astype(np.int8)
+    assert trunk.grid is not None
+    reference = Reference(graph.of(onnx.load(trunk.path)), trunk.grid, "tflite")
+    found = layers.check(reference, shown.read(lambda index: made.get(index, fed)), pixels[0])
+    assert found, str(found)
+
+
 @pytest.mark.parametrize("name", ["dense, relu", "dense, relu6", "add, relu", "bilinear", "shuffle CRD after relu"])
 def test_a_symmetric_grid_has_its_relus_fused(make: Make, pixels: Images, name: str) -> None:
     nodes, constants = CASES[name]

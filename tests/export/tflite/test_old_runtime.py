@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
+import dataclasses
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -22,29 +22,13 @@ from edgemat.quantize.reference import Reference
 from edgemat.quantize.scheme import Scheme
 from edgemat.verify import layers
 
-VARIABLE = "EDGEMAT_TFLITE_RUNTIME_PYTHON"
-CHILD = Path(__file__).with_name("tflite_runtime_child.py")
 Images = npt.NDArray[np.uint8]
-Outputs = dict[str, npt.NDArray[np.int8]]
-
-
-def run(python: str, file: Path, images: Images) -> Outputs:
-    """Return what a file's outputs are for each image, by the tensor's index, as another environment computes them."""
-    codes, out = file.with_suffix(".npy"), file.with_suffix(".npz")
-    np.save(codes, (images[:, None].astype(np.int16) - 128).astype(np.int8))
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
-    command = [python, str(CHILD), str(file), str(codes), str(out)]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-    assert done.returncode == 0, done.stderr
-    with np.load(out) as found:
-        return dict(found)
+Outputs = Mapping[str, npt.NDArray[np.int8]]
 
 
 @pytest.fixture(scope="module")
 def shipped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Trunk, Images]:
     """Return the trunk of the student that comes with the package, calibrated, and other images than it saw."""
-    import dataclasses
-
     folder = tmp_path_factory.mktemp("shipped")
     images = calib_data.load().resized(256, 256)
     trunk = _trunk.from_student(None, 256, 256, folder / "trunk.onnx")
@@ -53,19 +37,16 @@ def shipped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Trunk, Images]:
 
 
 @pytest.mark.slow
-def test_the_old_runtime_makes_the_reference_s_alpha(shipped: tuple[Trunk, Images], tmp_path: Path) -> None:
-    python = os.environ.get(VARIABLE)
-    if not python:
-        pytest.skip(f"{VARIABLE} names no interpreter with tflite-runtime 2.14; edgemat doctor says how to make one")
+def test_the_old_runtime_makes_the_reference_s_alpha(
+    shipped: tuple[Trunk, Images], tmp_path: Path, old_runtime: Callable[[Path, Images], Outputs]
+) -> None:
     trunk, images = shipped
     assert trunk.grid is not None
     path = tmp_path / "student.tflite"
     TARGET.convert(trunk, "int8", path)
-    found = run(python, path, images)
-    assert found.pop("versions")[0] == "2.14.0"
-    (alpha,) = found.values()
+    (alpha,) = old_runtime(path, images).values()
 
-    # end to end: it rounds as TFLite's own kernels do, for it gives no int8 operator to XNNPACK
+    # end to end: it gives no int8 operator to XNNPACK, so it rounds as TFLite's own kernels do
     net = graph.of(onnx.load(trunk.path))
     reference = Reference(net, trunk.grid, "tflite")
     end = trunk.grid.activations[net.outputs[0]]
@@ -78,18 +59,19 @@ def test_the_old_runtime_makes_the_reference_s_alpha(shipped: tuple[Trunk, Image
     shown = _runner.Shown(path.read_bytes(), path)
     copy = tmp_path / "shown.tflite"
     copy.write_bytes(shown.copy)
-    values = run(python, copy, images[:2])
-    sources = images[:2, None].astype(np.int16) - 128
-    checks = [
-        layers.check(reference, shown.read(lambda index, i=i: values.get(str(index), sources)[i]), images[i])
-        for i in range(2)
-    ]
+    values, checks = old_runtime(copy, images[:2]), []
+    for i in range(2):
+        fed = (images[i : i + 1].astype(np.int16) - 128).astype(np.int8)
+        made = {int(index): found[i] for index, found in values.items()}
+        checks.append(layers.check(reference, shown.read(lambda index, m=made, f=fed: m.get(index, f)), images[i]))
     checked = layers.merge(checks)
     assert checked, str(checked)
     assert not checked.missing
 
 
-def test_the_child_says_what_is_wrong(tmp_path: Path) -> None:
-    """Without the runtime the test fails with the reason, not with an empty result."""
+def test_another_environment_s_error_is_shown(
+    tmp_path: Path, run_elsewhere: Callable[[str, Path, Images], Outputs]
+) -> None:
+    """A Python without the runtime gives the reason, not an empty result."""
     with pytest.raises(AssertionError, match="tflite_runtime"):
-        run(sys.executable, tmp_path / "none.tflite", np.zeros((1, 8, 8, 3), np.uint8))
+        run_elsewhere(sys.executable, tmp_path / "none.tflite", np.zeros((1, 8, 8, 3), np.uint8))
