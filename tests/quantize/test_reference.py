@@ -154,7 +154,7 @@ def test_other_schemes_agree_with_onnx_runtime(trunks: Any, images: Images, sche
 
 
 def unoptimised(model: onnx.ModelProto, image: Images) -> dict[str, Any]:
-    """Return the codes of a Q/DQ model computed in float; optimising, ONNX Runtime quantizes kept weights on its own."""
+    """Return the codes of a Q/DQ model computed in float: optimised, ONNX Runtime quantizes kept weights on its own."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
