@@ -36,8 +36,7 @@ _LINES = 12
 
 def export(
     trunks: Trunks,
-    targets: Sequence[Target],
-    precision: str | None,
+    wanted: Sequence[tuple[Target, str]],
     out_dir: Path,
     images: Images,
     on_progress: Progress = lambda _: None,
@@ -51,8 +50,7 @@ def export(
 
     Args:
         trunks: The graphs to export.
-        targets: What to make of them.
-        precision: One for all targets; None takes each target's default.
+        wanted: What to make of them: targets, each with one of its precisions.
         out_dir: Folder for the artefacts.
         images: RGB, uint8, (N, H, W, 3), N at least 1, at the trunks' size.
         on_progress: Called with a short text before each step.
@@ -61,9 +59,8 @@ def export(
         InputError: A target does not know the precision or lacks its graph, or the images do not fit; nothing was made.
         OutputError: The folder cannot be written.
     """
-    _refuse(trunks.any(), targets, precision, images)
-    chosen = [(target, precision or target.default_precision) for target in targets]
-    starts = [trunks.get(target, wanted) for target, wanted in chosen]
+    _refuse(trunks.any(), wanted, images)
+    starts = [trunks.get(target, precision) for target, precision in wanted]
     with tempfile.TemporaryDirectory() as folder:
         references = References(images, Path(folder))
         on_progress("reference: run")
@@ -71,7 +68,7 @@ def export(
         wrong = complaints(reference, images.shape[:3], 1e-6)
         if wrong:
             raise InputError(f"{trunks.any().info.name}: {wrong[0]}; end the network in a clamp or sigmoid")
-        jobs = [_Job(t, target, p, references, on_progress) for t, (target, p) in zip(starts, chosen, strict=True)]
+        jobs = [_Job(t, target, p, references, on_progress) for t, (target, p) in zip(starts, wanted, strict=True)]
         made = [job.run(out_dir) for job in jobs]
     alphas = {f"{result.target} {result.precision}": alpha for result, alpha in made if alpha is not None}
     picture = out_dir / "preview.png"
@@ -79,16 +76,18 @@ def export(
     preview.write(picture, images, reference, alphas)
     command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
     results = tuple(result for result, _ in made)
-    report = Report(results, _facts(trunks.any(), len(images)), _machine(targets), command, str(picture))
+    report = Report(
+        results, _facts(trunks.any(), len(images)), _machine([target for target, _ in wanted]), command, str(picture)
+    )
     write_json(out_dir / "report.json", report.to_json())
     return report
 
 
-def _refuse(trunk: Trunk, targets: Sequence[Target], precision: str | None, images: Images) -> None:
-    if not targets:
+def _refuse(trunk: Trunk, wanted: Sequence[tuple[Target, str]], images: Images) -> None:
+    if not wanted:
         raise InputError("no target given; see edgemat targets")
-    for target in targets:
-        if precision is not None and precision not in target.gates:
+    for target, precision in wanted:
+        if precision not in target.gates:
             known = ", ".join(target.gates)
             raise InputError(f"--precision {precision}: target {target.name} makes {known}; choose one of these")
     shape = (trunk.height, trunk.width, 3)

@@ -284,6 +284,16 @@ class Target:
         """The precision that is used when none is asked for."""
         return next(iter(self.gates))
 
+    def precision(self, word: str | None) -> str | None:
+        """Return the precision that a word asks for: None the default, ``int8`` the first integer one, else its name.
+
+        None where the target makes no such thing.
+        """
+        if word is None or word in self.gates:
+            return word or self.default_precision
+        integer = (name for name, gate in self.gates.items() if isinstance(gate, IntegerGate))
+        return next(integer, None) if word == "int8" else None
+
     def missing(self) -> tuple[str, ...]:
         """Return the import names of `requires` that are not installed here, without importing any of them."""
         return tuple(name for name in self.requires if importlib.util.find_spec(name) is None)

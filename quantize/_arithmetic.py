@@ -14,6 +14,7 @@ from edgemat.quantize.graph import Node
 
 Values = npt.NDArray[Any]
 Indices = npt.NDArray[np.int64]
+Reals = npt.NDArray[np.floating[Any]]
 COORDINATES = ("half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric")
 """Values of a Resize's ``coordinate_transformation_mode`` that `Taps` knows."""
 _EXACT_IN_FLOAT32 = 2**24
@@ -161,18 +162,19 @@ class Taps:
     count: int
     scale: float
 
-    def positions(self, dtype: type[np.floating[Any]]) -> npt.NDArray[np.floating[Any]]:
+    def positions(self, dtype: type[np.floating[Any]]) -> Reals:
         """Return where each output lies among the inputs, computed in ``dtype``; not clamped."""
-        at, half, scale = np.arange(self.count).astype(dtype), dtype(0.5), dtype(self.scale)
+        at: Reals = np.arange(self.count).astype(dtype)
+        half, scale = dtype(0.5), dtype(self.scale)
         if self.mode == "align_corners":
-            return at * dtype(self.size - 1) / dtype(max(self.count - 1, 1))
-        if self.mode == "asymmetric":
-            return at / scale
-        if self.mode == "pytorch_half_pixel" and self.count == 1:
-            return at
-        return (at + half) / scale - half
+            at = at * dtype(self.size - 1) / dtype(max(self.count - 1, 1))
+        elif self.mode == "asymmetric":
+            at = at / scale
+        elif self.mode != "pytorch_half_pixel" or self.count > 1:
+            at = (at + half) / scale - half
+        return at
 
-    def linear(self, dtype: type[np.floating[Any]]) -> tuple[Indices, Indices, npt.NDArray[np.floating[Any]]]:
+    def linear(self, dtype: type[np.floating[Any]]) -> tuple[Indices, Indices, Reals]:
         """Return the inputs before and after each output, and the weight of the second, in [0, 1]."""
         position = np.clip(self.positions(dtype), dtype(0), dtype(self.size - 1))
         lower = position.astype(np.int64)
@@ -187,7 +189,8 @@ class Taps:
             "floor": np.floor(position),
             "ceil": np.ceil(position),
         }[mode]
-        return np.clip(rounded.astype(np.int64), 0, self.size - 1)
+        found: Indices = np.clip(rounded.astype(np.int64), 0, self.size - 1)
+        return found
 
 
 def depth_to_space(codes: Values, block: int, mode: str) -> Values:
@@ -219,5 +222,6 @@ def evaluated(node: Node, values: Mapping[str, Any]) -> npt.NDArray[Any]:
     from onnx.reference import ReferenceEvaluator
 
     proto = helper.make_node(node.op, node.inputs, node.outputs, node.name, **node.attributes)
-    feeds = {name: values[name] for name in node.inputs if name}
-    return np.asarray(ReferenceEvaluator(proto).run(None, feeds)[0])
+    feeds: dict[str, Any] = {name: values[name] for name in node.inputs if name}
+    outputs: Any = ReferenceEvaluator(proto).run(None, feeds)
+    return np.asarray(outputs[0])

@@ -46,13 +46,15 @@ def _applied(values: npt.NDArray[Any], factor: Integers, shift: Integers, ties_u
     product = (values.astype(np.int64) << np.maximum(shift, 0)) * factor
     high = (product + (1 << 30)) >> 31
     down = np.maximum(-shift, 0)
-    return np.where(ties_up, (high + ((np.int64(1) << down) >> 1)) >> down, _halves_away(high, down))
+    found: Integers = np.where(ties_up, (high + ((np.int64(1) << down) >> 1)) >> down, _halves_away(high, down))
+    return found
 
 
 def _halves_away(values: Integers, bits: npt.NDArray[np.int64] | np.int64) -> Integers:
     """Return ``values / 2**bits``, halves rounded away from zero."""
     rounded = (np.abs(values) + ((np.int64(1) << bits) >> 1)) >> bits
-    return np.where(values < 0, -rounded, rounded)
+    signed: Integers = np.where(values < 0, -rounded, rounded)
+    return signed
 
 
 def divided(values: Integers, count: npt.ArrayLike) -> Integers:

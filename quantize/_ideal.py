@@ -20,6 +20,28 @@ class Rounding:
     Runtimes inherit what they do alike. Every method returns codes of ``target``, int32, saturated.
     """
 
+    def operands(
+        self,
+        codes: Codes,
+        weight: npt.NDArray[np.int8],
+        bias: npt.NDArray[np.int32],
+        scales: npt.NDArray[np.float32],
+        axis: int,
+        source: QParams,
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
+        """Return what a convolution multiplies and adds: integers, whose sums `sums` takes.
+
+        Args:
+            codes: Of the input.
+            weight: Codes.
+            bias: Codes, (channels,).
+            scales: Of the weight, float32, (channels,).
+            axis: Of the weight's output channels.
+            source: Of the input.
+        """
+        del scales, axis
+        return codes - source.zero_point, weight, bias
+
     def sums(self, sums: Sums, factors: npt.NDArray[np.float32], source: QParams, target: QParams) -> Codes:
         """Return codes of a dense convolution.
 

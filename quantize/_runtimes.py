@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -44,7 +45,7 @@ class OnnxRuntime(_Float32Sums):
         """Return codes of QLinearMul."""
         a, b = sources
         real = F(a.scale) * F(b.scale) / F(target.scale)
-        return _whole(product(first, second, a, b).astype(F) * real + F(target.zero_point), target)
+        return _whole((product(first, second, a, b).astype(F) * real + F(target.zero_point)).astype(F), target)
 
     def rescale(self, codes: Codes, source: QParams, target: QParams) -> Codes:
         """Return the codes of the reals."""
@@ -52,10 +53,11 @@ class OnnxRuntime(_Float32Sums):
 
     def window_mean(self, seen: Sequence[Codes], counts: npt.NDArray[np.int64], params: QParams) -> Codes:
         """Return codes of QLinearAveragePool: reals added up one by one."""
-        total = np.zeros(seen[0].shape, F)
+        total: npt.NDArray[np.float32] = np.zeros(seen[0].shape, F)
         for part in seen:
-            total = total + part.astype(F) * F(params.scale)
-        return _whole(total / counts.astype(F) / F(params.scale) + F(params.zero_point), params)
+            total += part.astype(F) * F(params.scale)
+        mean = total / counts.astype(F)
+        return _whole((mean / F(params.scale) + F(params.zero_point)).astype(F), params)
 
     def mean(self, sums: Sums, count: int, source: QParams, target: QParams) -> Codes:
         """Return codes of QLinearGlobalAveragePool."""
@@ -70,15 +72,16 @@ class OnnxRuntime(_Float32Sums):
             alone = at.linear(F)[0] == at.linear(F)[1]  # at the border both taps are one value, each with half
             after[alone], before[alone] = 0.5, 0.5
         total = (back * up[:, None]) * real[:, :, top[:, None], left]
-        total = total + (across * up[:, None]) * real[:, :, top[:, None], right]
-        total = total + (back * down[:, None]) * real[:, :, bottom[:, None], left]
-        return params.codes(total + (across * down[:, None]) * real[:, :, bottom[:, None], right])
+        total += (across * up[:, None]) * real[:, :, top[:, None], right]
+        total += (back * down[:, None]) * real[:, :, bottom[:, None], left]
+        total += (across * down[:, None]) * real[:, :, bottom[:, None], right]
+        return params.codes(total)
 
 
-def _fused(values: npt.ArrayLike, factor: np.float32, addend: npt.ArrayLike) -> npt.NDArray[np.float32]:
+def _fused(values: Any, factor: np.float32, addend: Any) -> npt.NDArray[np.float32]:
     """Return ``values * factor + addend`` of float32 values, rounded once to float32 (a fused multiply-add)."""
-    total: npt.NDArray[np.float32] = (np.asarray(values, np.float64) * np.float64(factor) + addend).astype(F)
-    return total
+    total: npt.NDArray[np.float64] = np.asarray(values, np.float64) * np.float64(factor) + addend
+    return total.astype(F)
 
 
 def _whole(codes: npt.NDArray[np.float32], target: QParams) -> Codes:
@@ -235,7 +238,7 @@ class Xnnpack(_Float32Sums):
         values = codes.astype(np.int64)
         (top, bottom, down), (left, right, across) = (_eleven_bits(at) for at in (rows, columns))
         lefts, rights = values[..., left], values[..., right]
-        between = (lefts << 11) + (rights - lefts) * across
+        between: npt.NDArray[np.int64] = (lefts << 11) + (rights - lefts) * across
         above, below = between[:, :, top], between[:, :, bottom]
         total = (above << 11) + (below - above) * down[:, None]
         found: Codes = np.clip((total + (1 << 21)) >> 22, params.low, params.high).astype(np.int32)

@@ -139,9 +139,10 @@ class Reference:
 
     def _conv(self, unit: Unit, operands: list[Codes]) -> Codes:
         (source,), target = self.params(unit)
-        weight, bias = self._weights[unit.output]
-        sums = self._sums(unit, operands[0] - source.zero_point, weight) + bias[:, None, None]
-        rounding, factors = self._rounding(unit), self.grid.weights[unit.weight]
+        rounding, axis = self._rounding(unit), rules.WEIGHTED[unit.node.op]
+        factors = self.grid.weights[unit.weight]
+        values, weight, bias = rounding.operands(operands[0], *self._weights[unit.output], factors, axis, source)
+        sums = self._sums(unit, values, weight) + bias[:, None, None]
         is_dense = unit.node.op == "Conv" and unit.node.attributes.get("group", 1) == 1
         return (rounding.sums if is_dense else rounding.sparse_sums)(sums, factors, source, target)
 
@@ -178,23 +179,21 @@ class Reference:
     def _resize(self, unit: Unit, operands: list[Codes]) -> Codes:
         get, shape = unit.node.attributes.get, self.graph.shapes[unit.output]
         mode = get("coordinate_transformation_mode", "half_pixel")
-        scales = self.graph.constants.get(unit.node.given(2))
-        axes = []
-        for axis in (2, 3):
-            size, count = operands[0].shape[axis], shape[axis]
-            stated = scales is not None and len(scales) == 4
-            axes.append(arithmetic.Taps(mode, size, count, float(scales[axis]) if stated else count / size))
+        scales = self.graph.constants.get(unit.node.given(2), np.empty(0))
+        sizes = [(operands[0].shape[axis], shape[axis]) for axis in (2, 3)]
+        stated = scales[2:] if len(scales) == 4 else [count / size for size, count in sizes]
+        rows, columns = (arithmetic.Taps(mode, *s, float(scale)) for s, scale in zip(sizes, stated, strict=True))
         if get("mode", "nearest") == "nearest":
             nearest = get("nearest_mode", "round_prefer_floor")
-            rows, columns = (at.nearest(nearest) for at in axes)
-            return operands[0][:, :, rows[:, None], columns]
-        return self._rounding(unit).resize(operands[0], *axes, self.grid.activations[unit.output])
+            return operands[0][:, :, rows.nearest(nearest)[:, None], columns.nearest(nearest)]
+        return self._rounding(unit).resize(operands[0], rows, columns, self.grid.activations[unit.output])
 
     def _pool(self, unit: Unit, operands: list[Codes]) -> Codes:
         (source,), target = self.params(unit)
         window, codes = self._window(unit, tuple(unit.node.attributes["kernel_shape"])), operands[0]
         if unit.node.op == "MaxPool":
-            return np.maximum.reduce(list(window.views(codes, source.low)))
+            largest: Codes = np.max(list(window.views(codes, source.low)), axis=0)
+            return largest
         pads = tuple(unit.node.attributes.get("pads", (0, 0, 0, 0)))
         counted = bool(unit.node.attributes.get("count_include_pad", 0))
         reach = [codes.shape[2 + i] + (pads[2 + i] if counted else 0) for i in range(2)]
@@ -213,11 +212,11 @@ class Reference:
         return self._rounding(unit).sigmoid(operands[0], source, target)
 
     def _move(self, unit: Unit, operands: list[Codes]) -> Codes:
-        get = unit.node.attributes.get
+        stated = unit.node.attributes
         if unit.node.op == "DepthToSpace":
-            return arithmetic.depth_to_space(operands[0], get("blocksize"), get("mode", "DCR"))
+            return arithmetic.depth_to_space(operands[0], stated["blocksize"], stated.get("mode", "DCR"))
         if unit.node.op == "SpaceToDepth":
-            return arithmetic.space_to_depth(operands[0], get("blocksize"))
+            return arithmetic.space_to_depth(operands[0], stated["blocksize"])
         return operands[0]
 
     def _pad(self, unit: Unit, operands: list[Codes]) -> Codes:

@@ -11,6 +11,7 @@ once or twice, halves to even, up, or away from zero. A reference that rounds as
 | ``xnnpack`` | LiteRT with its default delegate | 2.3, x86-64 |
 | ``tflite`` | LiteRT's optimised kernels, without a delegate | 2.3, x86-64 |
 | ``tflite-reference`` | LiteRT's reference kernels | 2.3, x86-64 |
+| ``float16`` | reals of float16 between codes, as a Core ML package states them; no device measured | - |
 | ``htp`` | Qualcomm's HTP through ONNX Runtime's QNN provider | QNN 2.51, x86-64 |
 
 `tests/quantize/test_rounding.py` compares each operator with the real runtime, code for code. Not identical, but within
@@ -21,6 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from edgemat.quantize._float16 import Float16
 from edgemat.quantize._htp import Htp
 from edgemat.quantize._ideal import Rounding
 from edgemat.quantize._runtimes import OnnxRuntime, TfLite, TfLiteReference, Xnnpack
@@ -34,5 +36,6 @@ ROUNDINGS: Mapping[str, Rounding] = {
     "tflite": TfLite(),
     "tflite-reference": TfLiteReference(),
     "htp": Htp(),
+    "float16": Float16(),
 }
 """Name to rounding: what `edgemat.export._target.Runner.rounding` may be."""

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 from click.shell_completion import CompletionItem
@@ -20,7 +20,19 @@ if TYPE_CHECKING:
 ALL = "all"
 
 
-class _TargetNames(click.ParamType["tuple[Target, ...]"]):
+class _Chosen(NamedTuple):
+    """What one ``--target`` names.
+
+    Attributes:
+        targets: In order.
+        by_name: Those that were named, so that none of them may be left out.
+    """
+
+    targets: tuple[Target, ...]
+    by_name: tuple[str, ...]
+
+
+class _TargetNames(click.ParamType["_Chosen"]):
     """A target, several joined by commas, or ``all``."""
 
     name = "target"
@@ -30,11 +42,12 @@ class _TargetNames(click.ParamType["tuple[Target, ...]"]):
 
         return f"[{'|'.join((*names(), ALL))}]"
 
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Target, ...]:
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> _Chosen:
         from edgemat import export
 
         words = [word.strip() for word in str(value).split(",")]
-        return tuple(t for word in words for t in (_installed() if word == ALL else [export.get(word)]))
+        targets = tuple(t for word in words for t in (_installed() if word == ALL else [export.get(word)]))
+        return _Chosen(targets, tuple(export.get(word).name for word in words if word != ALL))
 
     def get_missing_message(self, param: click.Parameter, ctx: click.Context | None) -> str:
         from edgemat.export import names
@@ -64,7 +77,7 @@ class _Size(click.ParamType["tuple[int, int]"]):
 @click.option(
     "--target", "chosen", type=_TargetNames(), multiple=True, required=True, help="Repeatable, or joined by commas."
 )
-@click.option("--precision", metavar="NAME", help="fp32, fp16, int8...; each target's own default when left out.")
+@click.option("--precision", metavar="NAME", help="fp32, fp16, int8 ...; each target's own default if left out.")
 @click.option("--size", type=_Size(), help="Height and width of the input; 256x256, or that of --model.")
 @click.option(
     "--weights",
@@ -79,7 +92,7 @@ class _Size(click.ParamType["tuple[int, int]"]):
 @click.option("--out", type=click.Path(path_type=Path), default="out", show_default=True, help="Where the results go.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
 def export(
-    chosen: tuple[tuple[Target, ...], ...],
+    chosen: tuple[_Chosen, ...],
     precision: str | None,
     size: tuple[int, int] | None,
     weights: tuple[Path, ...],
@@ -100,14 +113,9 @@ def export(
 
     if weights and model is not None:
         raise click.UsageError("--weights and --model exclude each other: give the one to export.")
-    targets = tuple({target.name: target for group in chosen for target in group}.values())
-    for target in targets:
-        if precision is not None and precision not in target.gates:
-            known = ", ".join(target.gates)
-            raise click.BadParameter(f"target {target.name} makes {known}, not {precision}.", param_hint="--precision")
-    wanted = [(target, precision or target.default_precision) for target in targets]
+    wanted = _wanted(chosen, precision)
     with _trunks(wanted, weights, model, size, calibration) as (trunks, images):
-        report = _frame.export(trunks, targets, precision, out, images, on_progress=console.note)
+        report = _frame.export(trunks, wanted, out, images, on_progress=console.note)
     if as_json:
         console.print_json(report.to_json())
         return report.exit_code
@@ -118,6 +126,24 @@ def export(
         if result.message:
             console.note(f"error: {result.target} {result.precision}: {result.message}")
     return report.exit_code
+
+
+def _wanted(chosen: Sequence[_Chosen], precision: str | None) -> list[tuple[Target, str]]:
+    """Return every target with its precision; one that ``all`` brought along and does not make it is left out."""
+    named = {name for group in chosen for name in group.by_name}
+    found = []
+    for target in {target.name: target for group in chosen for target in group.targets}.values():
+        wanted = target.precision(precision)
+        if wanted is not None:
+            found.append((target, wanted))
+        elif target.name in named:
+            known = ", ".join(target.gates)
+            raise click.BadParameter(f"target {target.name} makes {known}, not {precision}.", param_hint="--precision")
+        else:
+            console.note(f"{target.name}: left out, it makes {', '.join(target.gates)}, not {precision}")
+    if not found:
+        raise click.BadParameter(f"no target makes {precision}; see edgemat targets.", param_hint="--precision")
+    return found
 
 
 def _columns() -> list[console.Column | str]:

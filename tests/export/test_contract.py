@@ -14,8 +14,10 @@ import pytest
 
 from edgemat import export
 from edgemat.errors import InputError
-from edgemat.export import _compare, _frame
+from edgemat.export import _compare
 from edgemat.export._target import IntegerGate, Target, Trunk, Trunks
+
+from .exporting import export_
 
 Images = npt.NDArray[np.uint8]
 CASES = [(target.name, precision) for target in export.targets() for precision in target.gates]
@@ -75,7 +77,7 @@ def test_the_value_is_complete(name: str) -> None:
 @pytest.mark.parametrize("name", export.names())
 def test_unavailable_is_honest(name: str, trunks: Trunks, images: Images, tmp_path: Path) -> None:
     target = dataclasses.replace(export.get(name), requires=("no_such_package",))
-    report = _frame.export(trunks, [target], None, tmp_path, images)
+    report = export_(trunks, [target], None, tmp_path, images)
     assert report.results[0].state == "unavailable"
     assert "pip install 'edgemat[" in report.results[0].message
     assert report.exit_code == 3
@@ -84,7 +86,7 @@ def test_unavailable_is_honest(name: str, trunks: Trunks, images: Images, tmp_pa
 @pytest.mark.parametrize(("name", "precision"), CASES)
 def test_export_passes_its_gate(name: str, precision: str, trunks: Trunks, images: Images, tmp_path: Path) -> None:
     target = available(name)
-    report = _frame.export(trunks, [target], precision, tmp_path, images)
+    report = export_(trunks, [target], precision, tmp_path, images)
     (result,) = report.results
     assert report, result.message
     path = tmp_path / f"{trunks.any().info.name}-{precision}{target.suffix}"
@@ -194,7 +196,7 @@ def test_an_interrupted_conversion_leaves_nothing(name: str, trunks: Trunks, ima
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        _frame.export(trunks, [dataclasses.replace(target, convert=convert)], None, tmp_path, images)
+        export_(trunks, [dataclasses.replace(target, convert=convert)], None, tmp_path, images)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -16,10 +16,10 @@ import pytest
 from PIL import Image
 
 from edgemat.errors import InputError, OutputError, UnsupportedOpError
-from edgemat.export import _frame
 from edgemat.export._target import Runner, Target, Trunk, Trunks
 from edgemat.export.onnx import TARGET
 
+from .exporting import export_
 from .faults import FAULTS
 
 Images = npt.NDArray[np.uint8]
@@ -57,7 +57,7 @@ def contents(folder: Path) -> set[str]:
 
 def test_pass(trunks: Trunks, images: Images, tmp_path: Path) -> None:
     said: list[str] = []
-    report = _frame.export(trunks, [TARGET], "fp16", tmp_path, images, said.append)
+    report = export_(trunks, [TARGET], "fp16", tmp_path, images, said.append)
     assert report
     assert report.exit_code == 0
     assert contents(tmp_path) == {"student-fp16.onnx", "report.json", "preview.png"}
@@ -75,9 +75,9 @@ def test_pass(trunks: Trunks, images: Images, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_failed_gate_keeps_the_earlier_artefact(name: str, trunks: Trunks, images: Images, tmp_path: Path) -> None:
-    assert _frame.export(trunks, [TARGET], None, tmp_path, images)
+    assert export_(trunks, [TARGET], None, tmp_path, images)
     before = (tmp_path / "student-fp32.onnx").read_bytes()
-    report = _frame.export(trunks, [planted(FAULTS[name])], None, tmp_path, images)
+    report = export_(trunks, [planted(FAULTS[name])], None, tmp_path, images)
     (result,) = report.results
     assert not report
     assert report.exit_code == 1
@@ -91,9 +91,9 @@ def test_a_failed_gate_keeps_the_earlier_artefact(name: str, trunks: Trunks, ima
 
 
 def test_a_pass_removes_the_earlier_rejected(trunks: Trunks, images: Images, tmp_path: Path) -> None:
-    _frame.export(trunks, [planted(FAULTS["bias_dropped"])], None, tmp_path, images)
+    export_(trunks, [planted(FAULTS["bias_dropped"])], None, tmp_path, images)
     assert contents(tmp_path) == {"student-fp32.rejected.onnx", "report.json", "preview.png"}
-    assert _frame.export(trunks, [TARGET], None, tmp_path, images)
+    assert export_(trunks, [TARGET], None, tmp_path, images)
     assert contents(tmp_path) == {"student-fp32.onnx", "report.json", "preview.png"}
 
 
@@ -108,7 +108,7 @@ def test_a_pass_removes_the_earlier_rejected(trunks: Trunks, images: Images, tmp
 def test_an_error_does_not_stop_the_others(
     error: Exception, code: int, message: str, trunks: Trunks, images: Images, tmp_path: Path
 ) -> None:
-    report = _frame.export(trunks, [raising(error), TARGET], None, tmp_path, images)
+    report = export_(trunks, [raising(error), TARGET], None, tmp_path, images)
     assert [result.state for result in report.results] == ["error", "passed"]
     assert report.exit_code == code
     assert message in report.results[0].message
@@ -117,7 +117,7 @@ def test_an_error_does_not_stop_the_others(
 
 def test_unavailable_is_no_pass(trunks: Trunks, images: Images, tmp_path: Path) -> None:
     absent = dataclasses.replace(TARGET, requires=("no_such_backend",))
-    report = _frame.export(trunks, [absent, TARGET], None, tmp_path, images)
+    report = export_(trunks, [absent, TARGET], None, tmp_path, images)
     assert [result.state for result in report.results] == ["unavailable", "passed"]
     assert report.exit_code == 3
     assert not report.passed
@@ -128,7 +128,7 @@ def test_a_broken_promise_is_no_pass(trunks: Trunks, images: Images, tmp_path: P
     def anonymous(model: onnx.ModelProto) -> None:
         del model.metadata_props[:]
 
-    report = _frame.export(trunks, [planted(anonymous)], None, tmp_path, images)
+    report = export_(trunks, [planted(anonymous)], None, tmp_path, images)
     assert report.results[0].state == "error"
     assert "license is missing" in report.results[0].message
 
@@ -144,33 +144,33 @@ def test_a_broken_promise_is_no_pass(trunks: Trunks, images: Images, tmp_path: P
     ],
 )
 def test_a_wrong_output_fails(alpha: object, reason: str, trunks: Trunks, images: Images, tmp_path: Path) -> None:
-    report = _frame.export(trunks, [returning(alpha)], None, tmp_path, images)
+    report = export_(trunks, [returning(alpha)], None, tmp_path, images)
     assert report.results[0].state == "gate"
     assert re.search(reason, report.results[0].message)
 
 
 def test_an_interrupt_leaves_nothing(trunks: Trunks, images: Images, tmp_path: Path) -> None:
-    assert _frame.export(trunks, [TARGET], None, tmp_path, images)
+    assert export_(trunks, [TARGET], None, tmp_path, images)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     with pytest.raises(KeyboardInterrupt):
-        _frame.export(trunks, [raising(KeyboardInterrupt())], None, tmp_path, images)
+        export_(trunks, [raising(KeyboardInterrupt())], None, tmp_path, images)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_usage_is_refused_before_anything_is_made(trunks: Trunks, images: Images, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--precision int4: target onnx makes fp32, fp16"):
-        _frame.export(trunks, [TARGET], "int4", tmp_path / "out", images)
+        export_(trunks, [TARGET], "int4", tmp_path / "out", images)
     with pytest.raises(InputError, match=r"uint8 \(4, 32, 64, 3\), expected uint8 \(N, \*\(64, 64, 3\)\)"):
-        _frame.export(trunks, [TARGET], None, tmp_path / "out", images[:, ::2])
+        export_(trunks, [TARGET], None, tmp_path / "out", images[:, ::2])
     with pytest.raises(InputError, match="no target"):
-        _frame.export(trunks, [], None, tmp_path / "out", images)
+        export_(trunks, [], None, tmp_path / "out", images)
     assert not (tmp_path / "out").exists()
 
 
 def test_an_unwritable_folder(trunks: Trunks, images: Images, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OutputError, match="cannot be written"):
-        _frame.export(trunks, [TARGET], None, tmp_path / "file", images)
+        export_(trunks, [TARGET], None, tmp_path / "file", images)
     (tmp_path / "student-fp32.onnx").mkdir()
     with pytest.raises(OutputError, match="a folder stands where"):
-        _frame.export(trunks, [TARGET], None, tmp_path, images)
+        export_(trunks, [TARGET], None, tmp_path, images)

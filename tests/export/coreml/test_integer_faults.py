@@ -14,8 +14,8 @@ import pytest
 from edgemat.export import _compare
 from edgemat.export._target import IntegerGate, Trunk
 from edgemat.export.coreml import TARGET, _codes, _package
-from edgemat.export.coreml._float16 import HalfReference
 from edgemat.quantize import graph as graphs
+from edgemat.quantize.reference import Reference
 
 Damage = Callable[[Path, Callable[[Any, Any], None]], Path]
 GATE = TARGET.gates["w8a8"]
@@ -24,12 +24,12 @@ LSB, SCALES = GATE.lsb, GATE.scales
 
 
 @pytest.fixture(scope="module")
-def reference(int_trunk: Trunk) -> HalfReference:
+def reference(int_trunk: Trunk) -> Reference:
     assert int_trunk.grid is not None
-    return HalfReference(graphs.of(onnx.load(int_trunk.path)), int_trunk.grid)
+    return Reference(graphs.of(onnx.load(int_trunk.path)), int_trunk.grid, "float16")
 
 
-def off(reference: HalfReference, path: Path, image: npt.NDArray[np.uint8]) -> dict[str, int]:
+def off(reference: Reference, path: Path, image: npt.NDArray[np.uint8]) -> dict[str, int]:
     """Return the tensors whose codes are further from the reference's, made of the same codes, than the gate allows."""
     with TARGET.load(path) as runner:
         codes = runner.codes(image)
@@ -76,12 +76,12 @@ BOTH = ("quantize", "dequantize")
 
 
 @pytest.fixture(scope="module")
-def tensor(reference: HalfReference) -> str:
+def tensor(reference: Reference) -> str:
     """Return an inner tensor of a convolution with a Relu."""
     return next(u.output for u in reference.units[1:] if u.weight and u.activation is not None)
 
 
-def test_nothing_planted(int_trunk: Trunk, packages: dict[str, Path], reference: HalfReference, images: Any) -> None:
+def test_nothing_planted(int_trunk: Trunk, packages: dict[str, Path], reference: Reference, images: Any) -> None:
     assert TARGET.check(packages["w8a8"]) == ()
     assert differing(int_trunk, packages["w8a8"]) == set()
     assert off(reference, packages["w8a8"], images[0]) == {}
@@ -115,7 +115,7 @@ def test_a_scale_times_1_01_on_one_side(packages: dict[str, Path], damaged: Dama
 
 
 def test_a_zero_point_off_by_one(
-    int_trunk: Trunk, packages: dict[str, Path], damaged: Damage, reference: HalfReference
+    int_trunk: Trunk, packages: dict[str, Path], damaged: Damage, reference: Reference
 ) -> None:
     assert int_trunk.grid is not None
     tensor = next(n for n, p in int_trunk.grid.activations.items() if p.zero_point not in (0, 128))
@@ -132,7 +132,7 @@ def test_a_zero_point_off_by_one(
 
 
 def test_weights_scales_rolled_by_a_channel(
-    int_trunk: Trunk, packages: dict[str, Path], damaged: Damage, reference: HalfReference, images: Any, tensor: str
+    int_trunk: Trunk, packages: dict[str, Path], damaged: Damage, reference: Reference, images: Any, tensor: str
 ) -> None:
     weight = next(u.weight for u in reference.units if u.output == tensor)
     read = _package.read(packages["w8a8"])
@@ -154,7 +154,7 @@ def test_weights_scales_rolled_by_a_channel(
 
 
 def test_a_dropped_bias(
-    packages: dict[str, Path], damaged: Damage, reference: HalfReference, images: Any, tensor: str
+    packages: dict[str, Path], damaged: Damage, reference: Reference, images: Any, tensor: str
 ) -> None:
     read = _package.read(packages["w8a8"])
 
@@ -165,7 +165,7 @@ def test_a_dropped_bias(
     assert set(off(reference, damaged(packages["w8a8"], fault), images[0])) == {tensor}
 
 
-def test_a_float_island(packages: dict[str, Path], damaged: Damage, reference: HalfReference, tensor: str) -> None:
+def test_a_float_island(packages: dict[str, Path], damaged: Damage, reference: Reference, tensor: str) -> None:
     """A tensor whose pair is cut out: the convolution before it and the reader after it are named."""
     read = _package.read(packages["w8a8"])
 

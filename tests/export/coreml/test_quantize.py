@@ -16,10 +16,10 @@ from onnx import helper
 from edgemat.errors import InputError, UnsupportedOpError
 from edgemat.export._target import IntegerGate, Trunk, Trunks
 from edgemat.export.coreml import TARGET, _codes, _package
-from edgemat.export.coreml._float16 import HalfReference
 from edgemat.quantize import graph as graphs
 from edgemat.quantize import rules
 from edgemat.quantize.grid import QParams, weight_codes
+from edgemat.quantize.reference import Reference
 
 Build = Callable[..., Trunk]
 F = np.float32
@@ -112,7 +112,7 @@ def made(
 def compare(trunk: Trunk, package: Path, image: npt.NDArray[np.uint8] = IMAGE) -> dict[str, tuple[int, float]]:
     """Return for each tensor the largest difference from what the reference makes of the same codes, and its share."""
     assert trunk.grid is not None
-    reference = HalfReference(graphs.of(onnx.load(trunk.path)), trunk.grid)
+    reference = Reference(graphs.of(onnx.load(trunk.path)), trunk.grid, "float16")
     with TARGET.load(package) as runner:
         assert runner.rounding == "float16"
         codes = runner.codes(image)
@@ -186,7 +186,7 @@ def test_whole_student(int_trunk: Trunk, packages: dict[str, Path], images: npt.
     assert isinstance(gate, IntegerGate)
     assert int_trunk.grid is not None
     assert set(compare(int_trunk, packages["w8a8"], images[0]).values()) == {(0, 0.0)}
-    reference = HalfReference(graphs.of(onnx.load(int_trunk.path)), int_trunk.grid)
+    reference = Reference(graphs.of(onnx.load(int_trunk.path)), int_trunk.grid, "float16")
     with TARGET.load(packages["w8a8"]) as runner:
         assert np.abs(runner.run(images) - reference.run(images)).max() < 1e-3
 

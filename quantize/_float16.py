@@ -9,12 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from edgemat.quantize import _arithmetic as arithmetic
-from edgemat.quantize import rules
 from edgemat.quantize._arithmetic import Taps
 from edgemat.quantize._ideal import Rounding, saturated
 from edgemat.quantize.grid import Codes, QParams, bias_scales
-from edgemat.quantize.reference import Reference
-from edgemat.quantize.rules import Unit
 
 Reals = npt.NDArray[np.float64]
 
@@ -51,11 +48,9 @@ class Float16(Rounding):
         real = (bias * bias_scales(source, scales).astype(np.float64)).astype(np.float32)
         return _reals(codes, source), half(weight * half(scales).reshape(shape)), half(real)
 
-    def sums(
-        self, sums: Reals, factors: npt.NDArray[np.float32], source: QParams, target: QParams, dense: bool = True
-    ) -> Codes:
+    def sums(self, sums: Reals, factors: npt.NDArray[np.float32], source: QParams, target: QParams) -> Codes:
         """Return codes of a convolution whose `operands` are reals."""
-        del factors, source, dense
+        del factors, source
         return _codes(sums, target)
 
     def add(self, first: Codes, second: Codes, sources: Sequence[QParams], target: QParams, sign: int = 1) -> Codes:
@@ -100,26 +95,3 @@ def _reals(codes: Codes, params: QParams) -> Reals:
 
 def _codes(real: Reals, target: QParams) -> Codes:
     return saturated(np.rint(half(real) / half(target.scale)), target)
-
-
-class HalfReference(Reference):
-    """The reference whose convolutions multiply float16."""
-
-    def __init__(self, *args: Any) -> None:
-        """Prepare as `edgemat.quantize.reference.Reference` does."""
-        super().__init__(*args)
-        self.rounding = Float16()
-
-    def step(self, unit: Unit, inputs: Any) -> Codes:
-        """Return the codes that one unit makes of given ones."""
-        if unit.node.op not in rules.WEIGHTED or not self._is_integer(unit):
-            return super().step(unit, inputs)
-        (source,), target = self.params(unit)
-        axis, scales = rules.WEIGHTED[unit.node.op], self.grid.weights[unit.weight]
-        assert isinstance(self.rounding, Float16)
-        values, weight, bias = self.rounding.operands(
-            inputs[unit.inputs[0]], *self._weights[unit.output], scales, axis, source
-        )
-        codes = self.rounding.sums(self._sums(unit, values, weight) + bias[:, None, None], scales, source, target)
-        low, high = self._bounds(unit, target)
-        return np.clip(codes, low, high)

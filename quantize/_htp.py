@@ -1,0 +1,54 @@
+"""How Qualcomm's HTP rounds, found by comparing it with the real one, code for code; see `edgemat.quantize.rounding`.
+
+Measured with QNN 2.51's x86 library on every code that a two-input operator, and on every sum that a convolution, can
+be given. What is not listed here (products, averages, Sigmoid) is taken as ideal but halves up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from edgemat.quantize._arithmetic import Taps
+from edgemat.quantize._ideal import Rounding, Sums, saturated
+from edgemat.quantize.grid import Codes, QParams
+
+
+class Htp(Rounding):
+    """Qualcomm's HTP: 12-bit factors of sums that were cut to 1/16 to 1/8 of a code, halves up."""
+
+    def sums(self, sums: Sums, factors: npt.NDArray[np.float32], source: QParams, target: QParams) -> Codes:
+        """Return codes of a convolution.
+
+        A sum loses as many low bits as leave its factor in [1/16, 1/8); the factor has 12 bits; what was cut counts as
+        a half of the last bit that is left.
+        """
+        real = np.float64(source.scale) * factors.astype(np.float64) / np.float64(target.scale)
+        cut = np.exp2(np.ceil(-4.0 - np.log2(real)))
+        factor = np.rint(real * cut * 2.0**15) / 2.0**15
+        kept = np.floor(sums / cut[:, None, None]) + 0.5
+        return saturated(np.floor(kept * factor[:, None, None] + 0.5), target)
+
+    def add(self, first: Codes, second: Codes, sources: Sequence[QParams], target: QParams, sign: int = 1) -> Codes:
+        """Return codes of an addition: factors of at most 15 fraction bits, the constant rounded to 8 bits fewer."""
+        a, b = sources
+        to_a, to_b = a.scale / target.scale, b.scale / target.scale
+        bits = min(15, 13 - int(np.floor(np.log2(to_a + to_b))))
+        first_factor, second_factor = (int(np.rint(ratio * 2.0**bits)) for ratio in (to_a, to_b))
+        second_factor *= sign
+        constant = (target.zero_point << bits) - a.zero_point * first_factor - b.zero_point * second_factor
+        constant = (constant + (1 << (bits - 1)) + 128) >> 8
+        total = first.astype(np.int64) * first_factor + second.astype(np.int64) * second_factor + (constant << 8)
+        return np.clip(total >> bits, target.low, target.high).astype(np.int32)
+
+    def resize(self, codes: Codes, rows: Taps, columns: Taps, params: QParams) -> Codes:
+        """Return codes, (N, C, H, W), interpolated linearly on the same scale: halves up."""
+        real = codes.astype(np.float64)
+        for axis, at in ((2, rows), (3, columns)):
+            lower, upper, fraction = at.linear(np.float64)
+            fraction = fraction[:, None] if axis == 2 else fraction
+            real = np.take(real, lower, axis) * (1 - fraction) + np.take(real, upper, axis) * fraction
+        found: Codes = np.clip(np.floor(real + 0.5), params.low, params.high).astype(np.int32)
+        return found
