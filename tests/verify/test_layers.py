@@ -236,3 +236,49 @@ def test_end_to_end_counts_pixels() -> None:
         layers.end_to_end(alpha, alpha[:1])
     with pytest.raises(ValueError, match="with pixels"):
         layers.end_to_end(alpha[:0], alpha[:0])
+
+
+@pytest.fixture(scope="module")
+def written(int_trunk: Trunk) -> onnx.ModelProto:
+    from edgemat.quantize import qdq
+
+    return qdq.insert(onnx.load(int_trunk.path), int_trunk.grid)
+
+
+def _edit(model: onnx.ModelProto, name: str, change: Callable[[Any], Any]) -> None:
+    (found,) = [tensor for tensor in model.graph.initializer if tensor.name == name]
+    value = np.asarray(change(onnx.numpy_helper.to_array(found)))
+    found.CopyFrom(onnx.numpy_helper.from_array(value, name))
+
+
+@pytest.mark.parametrize(
+    ("tensor", "edited", "change", "hint"),
+    [
+        ("downs.1.relu", "downs.1.relu#scale", lambda v: v * np.float32(1.01), "a scale"),
+        ("laterals.0", "laterals.0#zero_point", lambda v: v + np.uint8(1), "the zero point"),
+        ("downs.1.relu", "downs.1.weight#scale", lambda v: np.roll(v, 1), "the weight's scales"),
+        ("downs.1.relu", "downs.1#bias#codes", np.zeros_like, "the bias"),
+        ("stages.0.0.second", "stages.0.0.second#bias#codes", lambda v: v * (np.arange(len(v)) != 2), "channel 2 only"),
+    ],
+)
+def test_a_fault_in_a_file_is_found_with_the_real_runtime(
+    reference: Reference,
+    written: onnx.ModelProto,
+    images: Images,
+    tmp_path: Any,
+    tensor: str,
+    edited: str,
+    change: Callable[[Any], Any],
+    hint: str,
+) -> None:
+    from edgemat.export.onnx import OnnxRunner
+
+    model = onnx.ModelProto()
+    model.CopyFrom(written)
+    _edit(model, edited, change)
+    onnx.save(model, tmp_path / "faulty.onnx")
+    with OnnxRunner(tmp_path / "faulty.onnx") as runner:
+        found = layers.merge(layers.check(reference, runner.codes(image), image, share=SHARE) for image in images)
+    assert not found
+    assert found.failed[0].tensor == tensor
+    assert hint in found.failed[0].hint
