@@ -1,7 +1,7 @@
 """The ONNX graph as OpenVINO reads it without loss: FakeQuantize at every tensor, integer weights, nothing to fold.
 
 OpenVINO's CPU plugin takes FakeQuantize for what QuantizeLinear and DequantizeLinear say, and executes in int8 between
-two of them. Three traps, measured with 2026.4 (in brackets: alpha's pixels within one code of the exact integer result):
+two of them. Three traps, measured with 2026.4 (in brackets: alpha's pixels within one code of the exact result):
 
 - A convolution takes over the element-wise operator behind it and then leaves the rounding between the two out (93.9 %;
   99.0 % with `_BARRIER` between them). A Maximum that changes nothing is not taken over.

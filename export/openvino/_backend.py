@@ -40,7 +40,7 @@ def to_ir(arguments: dict[str, Any], arrays: Arrays) -> tuple[dict[str, Any], Ar
 
 
 def _forget_names(model: Any) -> None:
-    """Keep the names that somebody looks for: of operators, of codes and of the ends; others are a tenth of the text."""
+    """Keep the names that somebody looks for: of operators, codes and ends; the others are a tenth of the text."""
     for number, node in enumerate(model.get_ordered_ops()):
         kind = node.get_type_name()
         if kind == "Result":  # what makes an output was renamed after it
@@ -51,7 +51,9 @@ def _forget_names(model: Any) -> None:
             node.set_friendly_name(f"n{number}")
         for port in node.outputs():
             kept = {name for name in port.get_names() if name.endswith(_CODES) and kind != "Constant"}
-            if kind not in ("Parameter", "Result") and not any(t.get_node().get_type_name() == "Result" for t in port.get_target_inputs()):
+            if kind not in ("Parameter", "Result") and not any(
+                t.get_node().get_type_name() == "Result" for t in port.get_target_inputs()
+            ):
                 port.get_tensor().set_names(kept)
 
 
@@ -123,7 +125,9 @@ class Model:
         """Return the codes of every tensor, int32, of one image, uint8, (H, W, 3)."""
         if self._showing is None:
             self._showing = _compile(_with_codes(_read(self._path), self._scales), self._path)
-        return {k.removesuffix(_CODES): v.astype(np.int32) for k, v in self._named(self._showing, image, _CODES).items()}
+        return {
+            k.removesuffix(_CODES): v.astype(np.int32) for k, v in self._named(self._showing, image, _CODES).items()
+        }
 
     def trace(self, image: npt.NDArray[np.uint8]) -> Arrays:
         """Return every named tensor, float32, of one image, uint8, (H, W, 3)."""
@@ -135,7 +139,9 @@ class Model:
                 if name in self._scales and name != "image"
             }
         model = _read(self._path)
-        ports = [port for node in model.get_ordered_ops() if node.get_type_name() not in _ENDS for port in node.outputs()]
+        ports = [
+            port for node in model.get_ordered_ops() if node.get_type_name() not in _ENDS for port in node.outputs()
+        ]
         model.add_outputs([port for port in ports if port.get_names() and "alpha" not in port.get_names()])
         return self._named(_compile(model, self._path), image, "")
 
@@ -165,8 +171,8 @@ def _floats(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
 def _with_codes(model: Any, scales: Mapping[str, tuple[float, int]]) -> Any:
     """Return the model with the codes of every tensor as further outputs.
 
-    A FakeQuantize of reals is taken apart into one that makes codes and the steps back: what it stands for, and what the
-    plugin itself makes of it. The convolutions keep their int8 kernels, and alpha its value.
+    A FakeQuantize of reals is taken apart into one that makes codes and the steps back: what it stands for, and what
+    the plugin itself makes of it. The convolutions keep their int8 kernels, and alpha its value.
     """
     added = []
     for node in model.get_ordered_ops():

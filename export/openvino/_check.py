@@ -70,7 +70,8 @@ def _bounds(ir: Ir) -> Iterator[str]:
         if (low, high) != (float(ends[0]), float(ends[1])):
             yield f"{tensor}: bounds {low:.9g} to {high:.9g}, expected {ends[0]:.9g} to {ends[1]:.9g} of its scale"
         if (first, last) not in ((low, high), (0.0, 255.0)) or layer.data.get("levels") != "256":
-            yield f"{tensor}: becomes {first:.9g} to {last:.9g} in {layer.data.get('levels')} steps, expected its own bounds"
+            steps = layer.data.get("levels")
+            yield f"{tensor}: becomes {first:.9g} to {last:.9g} in {steps} steps, expected its own bounds in 256"
     for tensor, (scale, zero) in stated.items():
         made = _readback.dequantized(ir, tensor)
         if made not in (None, (float(np.float32(scale)), zero)):

@@ -8,8 +8,8 @@ from typing import Any
 
 from edgemat.export import _isolated
 from edgemat.export.openvino import _ir, _readback
-from edgemat.export.openvino._write import BACKEND, GRAPH
 from edgemat.export.openvino._ir import Ir
+from edgemat.export.openvino._write import BACKEND, GRAPH
 from edgemat.inspection import MOVES, Inspection, OpFact
 
 _SKIPPED = ("Const", "Input", "Output")
@@ -63,7 +63,11 @@ def _weights(ir: Ir, identity: int) -> dict[str, int]:
         return {}
     for source in layer.inputs:
         factor = _readback.weight_of(ir, source)
-        held = (source,) if factor is None else (ir.layers[ir.layers[factor].inputs[0]].inputs[0], *ir.layers[factor].inputs)
+        held = (
+            (source,)
+            if factor is None
+            else (ir.layers[ir.layers[factor].inputs[0]].inputs[0], *ir.layers[factor].inputs)
+        )
         for value in (ir.constant(i) for i in held):
             if value is not None:
                 sizes[str(value.dtype)] += value.nbytes
@@ -79,8 +83,8 @@ def _converts(ir: Ir, identity: int) -> bool:
 def _arithmetic(op: dict[str, Any], computes: bool) -> str:
     """Return what an executed operator computes in.
 
-    A convolution multiplies what it reads. Anything else reads codes or their reals, and rounds to codes itself: it is an
-    integer operator where its implementation is, or its output.
+    A convolution multiplies what it reads. Anything else reads codes or their reals, and rounds to codes itself: it is
+    an integer operator where its implementation is, or its output.
     """
     if op["kind"] in _MOVING or not computes:
         return MOVES

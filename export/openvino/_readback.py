@@ -22,7 +22,7 @@ def scales(path: Path) -> Scales:
     """Return the scales of an integer IR, under the trunk's names.
 
     A FakeQuantize states its bounds, not its scale, and their rounding to float32 leaves the scale's last bit open. The
-    file states the scale too: it is returned where the bounds are exactly its own; where they are not, what the bounds say.
+    file states the scale too: it is returned where the bounds are exactly its own; else what the bounds say.
 
     Raises:
         InputError: It is no whole IR.

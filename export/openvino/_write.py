@@ -60,7 +60,9 @@ def facts_of(trunk: Trunk, precision: str) -> dict[str, Any]:
         assert trunk.grid is not None
         facts["scheme"], facts["kept"] = trunk.grid.scheme.name, sorted(trunk.grid.kept)
         # a FakeQuantize states bounds, whose rounding leaves the scale's last bit open
-        facts["scales"] = {n: [float(str(np.float32(p.scale))), p.zero_point] for n, p in trunk.grid.activations.items()}
+        facts["scales"] = {
+            n: [float(str(np.float32(p.scale))), p.zero_point] for n, p in trunk.grid.activations.items()
+        }
     return facts
 
 
