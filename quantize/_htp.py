@@ -16,8 +16,21 @@ from edgemat.quantize._ideal import Rounding, Sums, saturated
 from edgemat.quantize.grid import Codes, QParams
 
 
+F = np.float32
+
+
 class Htp(Rounding):
     """Qualcomm's HTP: 12-bit factors of sums that were cut to 1/16 to 1/8 of a code, halves up."""
+
+    def bias(self, codes: Codes, scales: npt.NDArray[np.float32]) -> Codes:
+        """Return the biases as they are after a way through float32 with 28 bits, which loses some a unit."""
+        largest = F(scales.max())
+        real = codes.astype(F) * largest
+        step = F(np.abs(real).max() / F(2**28))
+        if step == 0:
+            return codes
+        stored = np.rint(real * (F(1) / step))
+        return np.trunc(stored * step / largest).astype(np.int32)
 
     def sums(self, sums: Sums, factors: npt.NDArray[np.float32], source: QParams, target: QParams) -> Codes:
         """Return codes of a convolution.

@@ -42,6 +42,11 @@ class Rounding:
         del scales, axis
         return codes - source.zero_point, weight, bias
 
+    def bias(self, codes: Codes, scales: npt.NDArray[np.float32]) -> Codes:
+        """Return the biases, int32, (C,), that a runtime adds where a file states ``codes`` at ``scales``."""
+        del scales
+        return codes
+
     def sums(self, sums: Sums, factors: npt.NDArray[np.float32], source: QParams, target: QParams) -> Codes:
         """Return codes of a dense convolution.
 

@@ -64,7 +64,7 @@ class Reference:
         bias = np.zeros(len(scales), np.int32)
         if unit.bias:
             accumulator = bias_scales(self.grid.activations[unit.inputs[0]], scales)
-            bias = bias_codes(self.graph.constants[unit.bias], accumulator)
+            bias = self.rounding.bias(bias_codes(self.graph.constants[unit.bias], accumulator), accumulator)
         return weight, bias
 
     def codes(self, image: npt.NDArray[np.uint8]) -> dict[str, Codes]:
