@@ -35,6 +35,14 @@ def multiplied(values: npt.NDArray[Any], real: npt.ArrayLike, ties_up: npt.Array
     return _applied(values, factor, shift, ties_up)
 
 
+def multiplied_once(values: npt.NDArray[Any], real: float) -> Integers:
+    """Return ``values * real``, rounded once, halves up."""
+    factor, shift = multiplier(real)
+    down = 31 - shift
+    product: Integers = values.astype(np.int64) * factor
+    return (product + (np.int64(1) << (down - 1))) >> down
+
+
 def averaged(sums: npt.NDArray[Any], real: float, count: int) -> Integers:
     """Return ``sums / count * real`` as TFLite's reference MEAN: the multiplier is divided, and its rest cut off."""
     factor, shift = multiplier(real)

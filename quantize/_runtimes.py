@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgemat.quantize._arithmetic import Taps
-from edgemat.quantize._fixed_point import averaged, divided, multiplied
+from edgemat.quantize._fixed_point import averaged, divided, multiplied, multiplied_once
 from edgemat.quantize._ideal import Rounding, Sums, product, saturated
 from edgemat.quantize.grid import Codes, QParams
 
@@ -122,9 +122,10 @@ class TfLite(Rounding):
     def add(self, first: Codes, second: Codes, sources: Sequence[QParams], target: QParams, sign: int = 1) -> Codes:
         """Return codes of ADD or SUB: both operands with 20 fraction bits on twice the larger scale."""
         a, b = sources
+        scaled = multiplied_once if self.optimised and sign > 0 else multiplied
         twice = 2.0 * max(a.scale, b.scale)
         parts = [
-            multiplied((codes - params.zero_point).astype(np.int64) << 20, params.scale / twice)
+            scaled((codes - params.zero_point).astype(np.int64) << 20, params.scale / twice)
             for codes, params in ((first, a), (second, b))
         ]
         return saturated(multiplied(parts[0] + sign * parts[1], twice / (2.0**20 * target.scale)), target)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from edgemat.quantize.reference import Reference
 
 SCHEMA_VERSION = 1
+_STRAY = 0.001
+"""Share of values below which differences within the limit are single roundings, and suggest nothing."""
 _SHAPE = 256
 """The difference that stands for codes of another shape: more than any two codes differ by."""
 
@@ -150,7 +152,7 @@ def check(
     if source not in codes:
         missing.append(source)
     elif image is not None:
-        layers.append(_image(source, codes[source], reference.image_codes(image)))
+        layers.append(_image(source, codes[source], reference.image_codes(image), limit))
     for unit in reference.units:
         if unit.output not in codes or not set(unit.inputs) <= set(codes):
             missing.append(unit.output)
@@ -160,21 +162,21 @@ def check(
             missing.append(unit.output)
             continue
         params = reference.grid.activations[unit.output]
-        layers.append(_layer(unit.output, codes[unit.output], reference.step(unit, codes), params.zero_point))
+        layers.append(_layer(unit.output, codes[unit.output], reference.step(unit, codes), params.zero_point, limit))
     return LayerCheck(tuple(layers), tuple(missing), limit, share)
 
 
-def _layer(tensor: str, found: Codes, expected: Codes, zero_point: int) -> Layer:
+def _layer(tensor: str, found: Codes, expected: Codes, zero_point: int, limit: int) -> Layer:
     if found.shape != expected.shape:
         return Layer(tensor, _SHAPE, 1.0, expected.size, f"its shape is {found.shape}, expected {expected.shape}")
     difference = abs(found.astype("int64") - expected)
     lsb, share = int(difference.max(initial=0)), float((difference > 0).mean())
-    hint = _causes.guess(found, expected, zero_point) if lsb else ""
+    hint = _causes.guess(found, expected, zero_point) if lsb > limit or share > _STRAY else ""
     return Layer(tensor, lsb, share, expected.size, hint)
 
 
-def _image(tensor: str, found: Codes, expected: Codes) -> Layer:
-    layer = _layer(tensor, found, expected, int(expected.min()))
+def _image(tensor: str, found: Codes, expected: Codes, limit: int) -> Layer:
+    layer = _layer(tensor, found, expected, int(expected.min()), limit)
     if layer.lsb == 0 or found.shape != expected.shape:
         return layer
     reversed_too = bool((found == expected[:, ::-1]).all())
