@@ -81,7 +81,7 @@ def extract(model: ModelProto, origin: str = "the model") -> Extracted:
         head = f"{origin}: {len(whole)} operators on codes; save it with QuantizeLinear/DequantizeLinear pairs instead"
         raise UnsupportedOpError("\n  ".join([head, *lines[:10]]))
     facts = {entry.key: entry.value for entry in model.metadata_props}
-    pairs = Pairs(model, origin)
+    pairs = Pairs(_without_idle_clips(model), origin)
     activations = {name: tuple(dict.fromkeys(found)) for name, found in pairs.activations.items()}
     _put_back(pairs, activations, json.loads(facts.get(qdq.CLIPS, "{}")))
     result = _assembled(model, pairs)
@@ -91,6 +91,21 @@ def extract(model: ModelProto, origin: str = "the model") -> Extracted:
     scheme = Scheme.parse(stated) if stated else _scheme(pairs, graph)
     kept, passport = json.loads(facts.get(qdq.KEPT, "[]")), json.loads(facts.get(PASSPORT, "{}"))
     return Extracted(result, graph, scheme, frozenset(kept), activations, dict(pairs.weights), passport)
+
+
+def _without_idle_clips(model: ModelProto) -> ModelProto:
+    """Return the model without Clips that have no bounds: they only keep a runtime from fusing what is around them."""
+    import onnx
+
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    idle = {n.output[0]: n.input[0] for n in model.graph.node if n.op_type == "Clip" and not any(n.input[1:])}
+    kept = [node for node in result.graph.node if node.output[0] not in idle]
+    for node in kept:
+        node.input[:] = [idle.get(name, name) for name in node.input]
+    del result.graph.node[:]
+    result.graph.node.extend(kept)
+    return result
 
 
 def _put_back(pairs: Pairs, activations: Mapping[str, tuple[QParams, ...]], clips: Mapping[str, float]) -> None:
@@ -108,6 +123,8 @@ def _put_back(pairs: Pairs, activations: Mapping[str, tuple[QParams, ...]], clip
         stated = activations.get(tensor, ())
         if node.op_type not in rules.FUSING or not stated or any(p.zero_point != p.low for p in stated):
             continue
+        if {reader.op_type for reader in pairs.nodes if tensor in reader.input} in ({"Relu"}, {"Clip"}):
+            continue  # stated before the activation, which is still there
         before = name if name != tensor else f"{tensor}.before"
         node.output[0] = before
         bound = clips.get(tensor) or next((b for b in _BOUNDS if abs(stated[0].top - b) <= _CLOSE * b), None)
