@@ -61,13 +61,19 @@ def test_a_teacher_that_is_not_asked_is_refused(tmp_path: Path, capsys: pytest.C
     assert "--teacher: the recipe asks no teacher" in capsys.readouterr().err
 
 
-def test_qat_says_that_it_is_not_there_and_is_not_listed(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["train", "qat"]) == 2
-    assert "edgemat train qat: not there yet" in capsys.readouterr().err
-    assert main(["train", "--help"]) == 0
-    listed = capsys.readouterr().out
-    assert "teacher" in listed
-    assert "qat" not in listed
+def test_qat_begins_with_our_student_and_teacher_and_says_which_file_it_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    calls: Calls = []
+    monkeypatch.setattr(run, "train_qat", recorded(calls, True))
+    out = tmp_path / "out"
+    assert main(["train", "qat", "--recipe", "qat-symmetric", "--out", str(out), "--steps", "9"]) == 0
+    ((recipe, where, model), told) = calls[0]
+    assert (recipe.scheme, recipe.steps, where) == ("static_w8c_a8s", 9, out)
+    assert [v.name for v in model.graph.output] == ["alpha"]
+    assert (told["init"], told["teacher"]) == (weights.shipped(), weights.shipped_teacher())
+    assert told["command"] == "edgemat train qat --recipe qat-symmetric --steps 9"
+    assert "student-static_w8c_a8s.safetensors" in capsys.readouterr().err
 
 
 def test_speed_prints_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

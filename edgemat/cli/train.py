@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from edgemat import console
-from edgemat.errors import InputError
 
 if TYPE_CHECKING:
     from edgemat.train.monitor import Progress
@@ -105,10 +104,49 @@ def student(
     return _end(done, out, out / "student.safetensors", "evaluate")
 
 
-@train.command(hidden=True)
-def qat() -> None:
-    """Train a student on its integer grid."""
-    raise InputError("edgemat train qat: not there yet; it comes with the integer grid")
+@train.command()
+@click.option("--recipe", default="qat", show_default=True, help=_RECIPE.format("QatRecipe"))
+@click.option("--teacher", type=click.Path(path_type=Path), help="A teacher's weights; ours by default.")
+@_common
+def qat(
+    recipe: str,
+    teacher: Path | None,
+    out: Path,
+    init: Path | None,
+    data: Path | None,
+    validation: Path | None,
+    **changes: int | None,
+) -> int:
+    """Train a finished student (--init, ours by default) on its integer grid: int8 that was learned."""
+    import dataclasses
+    import tempfile
+
+    import onnx
+
+    from edgemat.export import _trunk
+    from edgemat.model import weights
+    from edgemat.train import recipes, run
+
+    changed = {name: value for name, value in changes.items() if value is not None}
+    told = dataclasses.replace(recipes.qat(recipe), **changed)  # type: ignore[arg-type]
+    command = _command("qat", recipe, changed, teacher=teacher, init=init, data=data, validation=validation)
+    begin = init or weights.shipped()
+    with tempfile.TemporaryDirectory() as folder:
+        trunk = _trunk.from_student(begin, told.size, told.size, Path(folder) / "trunk.onnx")
+        model = onnx.load(trunk.path)
+    done = run.train_qat(
+        told,
+        out,
+        model,
+        command=command,
+        init=begin,
+        teacher=(teacher or weights.shipped_teacher()) if told.needs_teacher else None,
+        data=data,
+        validation=validation,
+        on_progress=_tell,
+    )
+    made = out / f"student-{told.scheme}.safetensors"
+    return _end(done, out, made, "evaluate")
 
 
 @train.command()

@@ -5,17 +5,17 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import nn
 
-from edgemat.model.student import Student
 from edgemat.model.teacher import Teacher
 
 
 @torch.no_grad()
-def predict(net: Student, images: npt.NDArray[np.uint8], batch: int = 16) -> npt.NDArray[np.float32]:
+def predict(net: nn.Module, images: npt.NDArray[np.uint8], batch: int = 16) -> npt.NDArray[np.float32]:
     """Run a student on 8-bit images in float32.
 
     Args:
-        net: The network; it is put in evaluation mode.
+        net: A student, or what gives alpha of images as one does; it is put in evaluation mode.
         images: RGB, uint8, (N, H, W, 3).
         batch: Images at a time.
 

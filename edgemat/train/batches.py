@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -82,8 +83,13 @@ def batches(source: Source, recipe: Recipe, start: int, rank: int = 0, processes
         num_workers=recipe.workers,
         prefetch_factor=4 if recipe.workers else None,
         worker_init_fn=_leave_signals_to_the_loop,
+        # Not by fork: threads of native run times in this process may hold locks that a copy would wait for.
+        multiprocessing_context="spawn" if recipe.workers else None,
     )
-    for tensors in loader:
+    # A terminal's signals wait while workers start: they begin with those blocked that they are to ignore.
+    with _blocked():
+        arriving = iter(loader)
+    for tensors in arriving:
         scaled = {k: v.float() / 255.0 if v.dtype == torch.uint8 else v for k, v in tensors.items()}
         yield Batch(**scaled)
 
@@ -95,7 +101,21 @@ def _collate(examples: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
     return joined
 
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@contextmanager
+def _blocked() -> Iterator[None]:
+    """Hold back SIGINT and SIGTERM in this thread, and in processes that it starts."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _leave_signals_to_the_loop(_: int) -> None:
     """Ignore SIGINT and SIGTERM in a worker: a terminal sends them to all, and the loop ends the run in order."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)

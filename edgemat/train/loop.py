@@ -88,6 +88,8 @@ class Run:
             )
         self.optimizer.zero_grad(set_to_none=True)
         terms[TOTAL].backward()  # type: ignore[no-untyped-call]
+        for parameter in self.stage.held(self.net, self.step):
+            parameter.grad = None  # the optimiser passes it over
         torch.nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
         self.optimizer.step()
         self.step += 1

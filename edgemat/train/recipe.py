@@ -13,6 +13,8 @@ from typing import Any, ClassVar, Self
 from edgemat.errors import InputError
 from edgemat.model.student import Normalization, StudentConfig
 from edgemat.model.teacher import TeacherConfig
+from edgemat.quantize.ranges import METHODS
+from edgemat.quantize.scheme import Scheme
 from edgemat.train.weighting import WEIGHTINGS
 
 
@@ -193,6 +195,59 @@ class StudentRecipe(Recipe):
     def needs_teacher(self) -> bool:
         """Whether any part of the loss asks a teacher."""
         return self.teacher_share > 0 or self.weighting != "none"
+
+
+@dataclass(frozen=True)
+class QatRecipe(Recipe):
+    """Train a finished student on its integer grid: weights, biases and, until they are frozen, scales.
+
+    Attributes:
+        scheme: What kind of grid, such as ``static_w8c_a8``.
+        calibration: Images of the training set from which the scales begin.
+        method: How their ranges are chosen, one of `edgemat.quantize.calibrate.METHODS`.
+        student_share: Share of the loss whose target is the alpha of the float student that training begins with.
+        weighting: What the teacher's uncertainty does to the pixels' weights in the ground-truth term
+            (`edgemat.train.weighting`); ``none`` needs no teacher.
+        strength: How many times more than a sure pixel the least sure one counts in the ground-truth term, less one.
+        frozen_after: Share of the steps after which scales stay as they are and only weights and biases move on.
+        keep_init: Share of the weights and scales given to begin with in the result.
+    """
+
+    learning_rate: float = 1e-4
+    weight_decay: float = 0.0
+    scheme: str = "static_w8c_a8"
+    calibration: int = 128
+    method: str = "mse"
+    student_share: float = 0.5
+    weighting: str = "up"
+    strength: float = 4.0
+    frozen_after: float = 0.75
+    keep_init: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be trained."""
+        super().__post_init__()
+        Scheme.parse(self.scheme)
+        for name in ("student_share", "keep_init", "frozen_after"):
+            _expect_share(self, name)
+        if self.weighting not in WEIGHTINGS:
+            raise InputError(f"weighting = {self.weighting!r}, expected one of {', '.join(WEIGHTINGS)}")
+        if self.method not in METHODS:
+            raise InputError(f"method = {self.method!r}, expected one of {', '.join(METHODS)}")
+        if self.strength < 0 or self.calibration < 1:
+            raise InputError(
+                f"strength = {self.strength}, calibration = {self.calibration}, expected at least 0 and at least 1"
+            )
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether any part of the loss asks a teacher."""
+        return self.weighting != "none"
+
+    @property
+    def frozen_from(self) -> int:
+        """The first step that leaves the scales alone, at least 1."""
+        return max(1, round(self.frozen_after * self.steps))
 
 
 def _toml(values: Mapping[str, Any], table: str = "") -> Iterator[str]:

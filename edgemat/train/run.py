@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,13 +19,20 @@ from edgemat.data.types import Example, Sample
 from edgemat.errors import InputError
 from edgemat.files import sha256
 from edgemat.model import weights
+from edgemat.quantize import graph as graphs
+from edgemat.quantize.calibrate import calibrate
+from edgemat.quantize.scheme import Scheme
 from edgemat.train.annotate import expect_teacher
 from edgemat.train.batches import Source
 from edgemat.train.loop import train
 from edgemat.train.monitor import Progress
-from edgemat.train.recipe import Recipe, StudentRecipe, TeacherRecipe
+from edgemat.train.qatstage import QatStage
+from edgemat.train.recipe import QatRecipe, Recipe, StudentRecipe, TeacherRecipe
 from edgemat.train.stages import StudentStage, TeacherStage, no_teacher
 from edgemat.verify.holdout import folder_samples
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
 
 _COMPOSITES = (
     "fake-avatars 1.1.0 faces (train split) with occluders of @lobehub/fluent-emoji-3d 1.1.0 (train split) "
@@ -212,6 +220,65 @@ def train_student(
     return train(
         StudentStage(recipe, net, np.stack([s.image for s in judged])),
         source_of(recipe, data, cache_dir),
+        judged,
+        out,
+        card=facts,
+        init=init,
+        on_progress=on_progress,
+    )
+
+
+def train_qat(
+    recipe: QatRecipe,
+    out: Path,
+    model: ModelProto,
+    *,
+    command: str,
+    init: Path,
+    teacher: Path | None = None,
+    data: Path | None = None,
+    validation: Path | None = None,
+    cache_dir: Path | None = None,
+    on_progress: Callable[[Progress], None] = lambda _: None,
+) -> bool:
+    """Train a student on its integer grid, whose scales begin as calibrated on training images.
+
+    Args:
+        recipe: What to train and how.
+        out: Folder of the run; a checkpoint in it is resumed.
+        model: The student's float trunk at the recipe's size.
+        command: The command line, for the model card.
+        init: The float student's weights.
+        teacher: A teacher's weights; asked for by a recipe that needs one.
+        data: As `source_of`; a set that `edgemat.train.annotate` annotated must bear the same teacher's word.
+        validation: As ``own`` of `validation_of`.
+        cache_dir: Where ``edgemat data fetch`` put the data; the default cache if None.
+        on_progress: Called about every ten seconds.
+
+    Returns:
+        Whether the run is complete; False when a signal ended it early.
+
+    Raises:
+        InputError: The data or the teacher cannot be read or do not belong together, or ``out`` holds another recipe's
+            checkpoint.
+    """
+    if teacher is None and recipe.needs_teacher:
+        raise no_teacher(recipe)
+    student = weights.load(init)
+    facts = card(recipe, command, data) | {"begun_from": _made_by(init, student.info)}
+    net = None
+    if teacher is not None and recipe.needs_teacher:
+        net = weights.load_teacher(teacher).net
+        facts["teacher"] = f"sha256 {sha256(teacher)}"
+        if data is not None:
+            expect_teacher(data, teacher)
+    source, judged = source_of(recipe, data, cache_dir), validation_of(recipe, validation, cache_dir)
+    images = np.stack([source(i).image for i in range(recipe.calibration)])
+    grid = calibrate(model, images, Scheme.parse(recipe.scheme), recipe.method)
+    representative = np.stack([s.image for s in judged])
+    return train(
+        QatStage(recipe, student.net.deploy(), graphs.of(model), grid, net, representative),
+        source,
         judged,
         out,
         card=facts,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -19,7 +19,7 @@ from edgemat.model.student import Student
 from edgemat.model.teacher import Teacher
 from edgemat.train import losses
 from edgemat.train.batches import Batch
-from edgemat.train.recipe import Recipe, StudentRecipe, TeacherRecipe
+from edgemat.train.recipe import QatRecipe, Recipe, StudentRecipe, TeacherRecipe
 from edgemat.train.weighting import Weighting
 
 TOTAL = "loss"
@@ -52,6 +52,9 @@ class Stage(Protocol):
 
     def losses(self, outputs: Tensor | tuple[Tensor, Tensor], batch: Batch, step: int) -> dict[str, Tensor]:
         """Return the terms of the loss, `TOTAL` and its parts, from what ``logits`` gave."""
+
+    def held(self, net: nn.Module, step: int) -> Iterable[nn.Parameter]:
+        """Return the parameters that a step leaves as they are; they have moved in an earlier one."""
 
     def predict(
         self, net: nn.Module, images: npt.NDArray[np.uint8]
@@ -103,6 +106,10 @@ class TeacherStage:
         share = recipe.nll if step >= recipe.sure_after else 0.0
         return {TOTAL: alpha + share * nll, "alpha": alpha, "nll": nll}
 
+    def held(self, net: nn.Module, step: int) -> Iterable[nn.Parameter]:
+        """Hold nothing."""
+        return ()
+
     def predict(
         self, net: nn.Module, images: npt.NDArray[np.uint8]
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32] | None]:
@@ -137,19 +144,8 @@ class StudentStage:
         """
         self.recipe = recipe
         self.teacher = teacher
-        self.weighting: Weighting | None = None
-        self.constants: Mapping[str, float] = {}
-        if not recipe.needs_teacher:
-            return
-        if teacher is None or representative is None:
-            raise no_teacher(recipe)
-        try:
-            self.weighting = Weighting.measure(
-                recipe.weighting, recipe.strength, predict_teacher(teacher, representative)[1]
-            )
-        except ValueError as error:
-            raise InputError(f"--teacher: {error}; judge it with: edgemat uncertainty") from error
-        self.constants = {"reference": self.weighting.reference, "mean_u": self.weighting.mean_u}
+        self.weighting = measured(recipe, teacher, representative)
+        self.constants = constants_of(self.weighting)
 
     def check(self, init: Path | None) -> None:
         """Refuse to keep a share of weights that are not given."""
@@ -173,13 +169,7 @@ class StudentStage:
     @torch.no_grad()
     def prepare(self, batch: Batch) -> Batch:
         """Ask the teacher where the batch does not bring its word along."""
-        if self.weighting is None or batch.teacher is not None:
-            return batch
-        assert self.teacher is not None
-        self.teacher.to(batch.image.device)
-        with torch.autocast(batch.image.device.type, torch.bfloat16, enabled=self.recipe.bfloat16):
-            alpha, log_scale = self.teacher(batch.image)
-        return replace(batch, teacher=alpha.float(), uncertainty=self.teacher.uncertainty(log_scale))
+        return batch if self.weighting is None else asked(self.teacher, batch, self.recipe.bfloat16)
 
     def losses(self, outputs: Tensor | tuple[Tensor, Tensor], batch: Batch, step: int) -> dict[str, Tensor]:
         """Return the loss against the truth and, where the recipe has a teacher, against its alpha, each weighted."""
@@ -193,6 +183,10 @@ class StudentStage:
         target = losses.matting(alpha, batch.teacher, self.weighting.target(batch.uncertainty))
         return {TOTAL: (1.0 - share) * truth + share * target, "truth": truth, "teacher": target}
 
+    def held(self, net: nn.Module, step: int) -> Iterable[nn.Parameter]:
+        """Hold nothing."""
+        return ()
+
     def predict(
         self, net: nn.Module, images: npt.NDArray[np.uint8]
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32] | None]:
@@ -205,19 +199,54 @@ class StudentStage:
         assert isinstance(net, Student)
         if self.recipe.keep_init:
             assert init is not None
-            net.load_state_dict(_interpolated(net.state_dict(), self._given(init).state_dict(), self.recipe.keep_init))
+            net.load_state_dict(interpolated(net.state_dict(), self._given(init).state_dict(), self.recipe.keep_init))
         weights.save(net, path, card)
 
 
-def no_teacher(recipe: StudentRecipe) -> InputError:
+def measured(
+    recipe: StudentRecipe | QatRecipe, teacher: Teacher | None, representative: npt.NDArray[np.uint8] | None
+) -> Weighting | None:
+    """Return a recipe's weighting with constants from a teacher's uncertainty; None where it asks no teacher.
+
+    Raises:
+        InputError: The recipe needs a teacher and there is none, or its doubt tells no pixel from another.
+    """
+    if not recipe.needs_teacher:
+        return None
+    if teacher is None or representative is None:
+        raise no_teacher(recipe)
+    try:
+        return Weighting.measure(recipe.weighting, recipe.strength, predict_teacher(teacher, representative)[1])
+    except ValueError as error:
+        raise InputError(f"--teacher: {error}; judge it with: edgemat uncertainty") from error
+
+
+def constants_of(weighting: Weighting | None) -> Mapping[str, float]:
+    """Return what a card and a checkpoint note of a weighting."""
+    return {} if weighting is None else {"reference": weighting.reference, "mean_u": weighting.mean_u}
+
+
+def asked(teacher: Teacher | None, batch: Batch, bfloat16: bool) -> Batch:
+    """Return a batch with a teacher's word: the one that it brings along, or what the teacher says now."""
+    if batch.teacher is not None:
+        return batch
+    assert teacher is not None
+    teacher.to(batch.image.device)
+    with torch.autocast(batch.image.device.type, torch.bfloat16, enabled=bfloat16):
+        alpha, log_scale = teacher(batch.image)
+    return replace(batch, teacher=alpha.float(), uncertainty=teacher.uncertainty(log_scale))
+
+
+def no_teacher(recipe: StudentRecipe | QatRecipe) -> InputError:
     """Return the error of a recipe that needs a teacher where none is given."""
+    share = f"teacher_share = {recipe.teacher_share}, " if isinstance(recipe, StudentRecipe) else ""
     return InputError(
-        f"teacher_share = {recipe.teacher_share}, weighting = {recipe.weighting!r} need a teacher; "
+        f"{share}weighting = {recipe.weighting!r} need a teacher; "
         "give one with --teacher, or train one with: edgemat train teacher --out runs/teacher"
     )
 
 
-def _interpolated(trained: Mapping[str, Tensor], first: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
+def interpolated(trained: Mapping[str, Tensor], first: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
     """Return the trained tensors with a share of the first ones; whole numbers stay the trained ones."""
     return {
         name: torch.lerp(value, first[name], share) if value.is_floating_point() else value

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import numpy as np
 import pytest
 import torch
@@ -61,6 +63,37 @@ def test_processes_share_each_batch_without_overlap() -> None:
 def test_workers_change_nothing() -> None:
     found = [numbers(b) for b in batches(shade, student_recipe(steps=3, batch=2, workers=2), 0)]
     assert found == [[0, 1], [2, 3], [4, 5]]
+
+
+def test_workers_begin_with_a_terminals_signals_blocked_and_the_loop_keeps_its_own() -> None:
+    """Between a worker's start and its first line a signal to the whole group would end it, and the run with it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    loaded = batches(masked, student_recipe(steps=1, batch=1, workers=1), 0)
+    (batch,) = loaded
+    assert int(batch.image[0, 0, 0, 0] * 255) == 1  # unblocked again, but ignored
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == before
+
+
+def masked(_: int) -> Example:
+    """An example that tells whether its process ignores both signals and blocks none."""
+    ignored = all(signal.getsignal(number) is signal.SIG_IGN for number in (signal.SIGINT, signal.SIGTERM))
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, []) & {signal.SIGINT, signal.SIGTERM}
+    return shade(int(ignored and not blocked))
+
+
+def test_a_worker_is_no_copy_of_this_process() -> None:
+    """Native run times do not survive a fork; what this process has loaded and set, a worker has not."""
+    global _HERE
+    _HERE = True
+    (batch,) = batches(copied, student_recipe(steps=1, batch=1, workers=1), 0)
+    assert int(batch.image[0, 0, 0, 0] * 255) == 0
+
+
+_HERE = False
+
+
+def copied(_: int) -> Example:
+    return shade(int(_HERE))
 
 
 def test_without_a_teacher_there_is_none() -> None:

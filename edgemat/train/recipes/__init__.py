@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 from edgemat.errors import InputError
 
 if TYPE_CHECKING:
-    from edgemat.train.recipe import Recipe, StudentRecipe, TeacherRecipe
+    from edgemat.train.recipe import QatRecipe, Recipe, StudentRecipe, TeacherRecipe
 
 _R = TypeVar("_R", bound="Recipe")
 
@@ -59,6 +59,24 @@ def teacher(name: str) -> TeacherRecipe:
     from edgemat.train.recipe import TeacherRecipe
 
     return _find(name, TeacherRecipe)
+
+
+def qat(name: str) -> QatRecipe:
+    """Return a recipe of training on the integer grid by its shipped name, or from a TOML file.
+
+    Args:
+        name: One of `names`, or a path that ends in ``.toml``.
+
+    Raises:
+        InputError: There is no such recipe, or it cannot be read.
+
+    Example:
+        >>> qat("qat-symmetric").scheme
+        'static_w8c_a8s'
+    """
+    from edgemat.train.recipe import QatRecipe
+
+    return _find(name, QatRecipe)
 
 
 def _find(name: str, kind: type[_R]) -> _R:
