@@ -151,7 +151,7 @@ def _judge_integer(
     stated, largest = scale_differences(target, trunk.grid, path, gate.scales)
     wrong += stated
     checked = layers.merge(
-        layers.check(references.integer(trunk, runner.rounding), runner.codes(image), image, gate.lsb)
+        layers.check(references.integer(trunk, runner.rounding), runner.codes(image), image, gate.lsb, gate.differ)
         for image in references.images[:_TRACED]
     )
     wrong += [str(layer) for layer in checked.failed]

@@ -59,16 +59,21 @@ class IntegerGate:
         within_one: Least admissible share of alpha's pixels within one code (1/255) of the reference, end to end.
         scales: Largest admissible relative difference of a scale in the file from the grid's: 0 for identical as
             float32; more only where the format stores float16.
+        differ: Largest admissible share of a tensor's values that differ at all, given the same inputs. Small where the
+            reference rounds as the backend does; 1 where that is not known.
     """
 
     lsb: int = 1
     within_one: float = 0.99
     scales: float = 0.0
+    differ: float = 0.01
 
     def __post_init__(self) -> None:
         """Refuse a gate that cannot fail."""
         if not (0 <= self.lsb < 8 and 0.5 < self.within_one <= 1.0 and 0.0 <= self.scales < 1e-3):
             raise ValueError(f"gate needs 0 <= lsb < 8, 0.5 < within_one <= 1, 0 <= scales < 1e-3, found {self}")
+        if not 0.0 < self.differ <= 1.0:
+            raise ValueError(f"gate needs 0 < differ <= 1, found {self}")
 
     def __str__(self) -> str:
         """Return the limits in a few words."""

@@ -25,6 +25,18 @@ def half(values: Any) -> Reals:
 class Float16(Rounding):
     """Codes become reals of float16, an operator's result is rounded to float16, and that becomes codes again."""
 
+    def real(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return reals as a node that is kept in float reads and makes them: rounded to float16."""
+        return half(values) if values.dtype.kind == "f" else values
+
+    def decode(self, codes: Codes, source: QParams) -> npt.NDArray[Any]:
+        """Return the reals that a node that is kept in float reads."""
+        return _reals(codes, source)
+
+    def encode(self, real: npt.NDArray[Any], target: QParams) -> Codes:
+        """Return codes of what a node that is kept in float makes."""
+        return _codes(real, target)
+
     def operands(
         self,
         codes: Codes,

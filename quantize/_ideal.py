@@ -20,6 +20,18 @@ class Rounding:
     Runtimes inherit what they do alike. Every method returns codes of ``target``, int32, saturated.
     """
 
+    def real(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return reals as a node that is kept in float reads and makes them: here as they are."""
+        return values
+
+    def decode(self, codes: Codes, source: QParams) -> npt.NDArray[Any]:
+        """Return the reals that a node that is kept in float reads."""
+        return source.reals(codes)
+
+    def encode(self, real: npt.NDArray[Any], target: QParams) -> Codes:
+        """Return codes of what a node that is kept in float makes."""
+        return target.codes(real)
+
     def operands(
         self,
         codes: Codes,

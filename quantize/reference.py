@@ -113,7 +113,7 @@ class Reference:
         target = self.grid.activations[unit.output]
         operands = [inputs[name] for name in unit.inputs]
         if not self._is_integer(unit) and not _needs_no_float(unit):
-            return target.codes(self._floating(unit, operands))
+            return self.rounding.encode(self._floating(unit, operands), target)
         codes = _OPS[unit.node.op](self, unit, operands)
         low, high = self._bounds(unit, target)
         return codes if (low, high) == (target.low, target.high) else np.clip(codes, low, high)
@@ -235,16 +235,18 @@ class Reference:
 
     def _floating(self, unit: Unit, operands: list[Codes]) -> npt.NDArray[np.float32]:
         """Return what a unit that is kept in float makes, float32, its activation included."""
-        sources, _ = self.params(unit)
-        values: dict[str, Any] = dict(self.graph.constants)
-        values |= {n: p.reals(c) for n, p, c in zip(unit.inputs, sources, operands, strict=True)}
+        (sources, _), round_ = self.params(unit), self.rounding.real
+        reads = {name for node in filter(None, (unit.node, unit.activation)) for name in node.inputs}
+        values: dict[str, Any] = {n: round_(v) for n, v in self.graph.constants.items() if n in reads}
+        reals = [self.rounding.decode(codes, params) for codes, params in zip(operands, sources, strict=True)]
+        values |= dict(zip(unit.inputs, reals, strict=True))
         for node in filter(None, (unit.node, unit.activation)):
             if node.op in rules.WEIGHTED and values[unit.weight].ndim == 4:
                 made = self._sums(unit, values[unit.inputs[0]], values[unit.weight])
                 made += values[unit.bias][:, None, None] if unit.bias else 0.0
             else:
                 made = arithmetic.evaluated(node, values)
-            values[node.outputs[0]] = made.astype(np.float32)
+            values[node.outputs[0]] = round_(made.astype(np.float32))
         found: npt.NDArray[np.float32] = values[unit.output]
         return found
 

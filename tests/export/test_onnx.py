@@ -1,7 +1,8 @@
-"""The onnx target: float32 is the trunk, float16 is really float16, in the file and in the rounding."""
+"""The onnx target: float32 is the trunk, float16 and int8 are really so, in the file and in what executes it."""
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from onnx import TensorProto
 from edgemat.errors import InputError
 from edgemat.export._target import Trunk
 from edgemat.export.onnx import TARGET, OnnxRunner
+from edgemat.quantize.extract import extract
 
 from .faults import inner_conv, scale
 
@@ -108,3 +110,51 @@ def test_check_reads_the_interface(artefact: Path, tmp_path: Path) -> None:
 def test_threads_change_nothing(trunk: Trunk, images: Images) -> None:
     with OnnxRunner(trunk.path) as one, OnnxRunner(trunk.path, threads=2) as two:
         np.testing.assert_allclose(one.run(images), two.run(images), atol=1e-6)
+
+
+def kept(int_trunk: Trunk, *names: str) -> Trunk:
+    assert int_trunk.grid is not None
+    weights = {w: scales for w, scales in int_trunk.grid.weights.items() if w.removesuffix(".weight") not in names}
+    grid = dataclasses.replace(int_trunk.grid, weights=weights, kept=frozenset(names))
+    return dataclasses.replace(int_trunk, grid=grid)
+
+
+@pytest.mark.parametrize("precision", ["int8", "int8_byte_io"])
+def test_a_kept_node_computes_in_float(int_trunk: Trunk, precision: str, tmp_path: Path) -> None:
+    trunk = kept(int_trunk, "downs.0", "laterals.0.add")
+    TARGET.convert(trunk, precision, tmp_path / "kept.onnx")
+    assert TARGET.check(tmp_path / "kept.onnx") == ()
+
+
+def test_a_kept_node_that_the_runtime_quantizes_is_found(int_trunk: Trunk, tmp_path: Path) -> None:
+    trunk = kept(int_trunk, "downs.1", "laterals.0.add")
+    TARGET.convert(trunk, "int8", tmp_path / "kept.onnx")
+    model = onnx.load(tmp_path / "kept.onnx")
+    idle = {n.output[0]: n.input[0] for n in model.graph.node if n.op_type == "Clip" and len(n.input) == 1}
+    assert idle
+    for node in list(model.graph.node):
+        if node.output[0] in idle:
+            model.graph.node.remove(node)
+        node.input[:] = [idle.get(name, name) for name in node.input]
+    onnx.save(model, tmp_path / "bad.onnx")
+    complaints = TARGET.check(tmp_path / "bad.onnx")
+    assert any(line.startswith("laterals.0.add: kept in float, but ONNX Runtime") for line in complaints)
+
+
+def test_what_holds_a_kept_node_is_not_read_as_an_operator(int_trunk: Trunk, tmp_path: Path) -> None:
+    trunk = kept(int_trunk, "downs.1")
+    TARGET.convert(trunk, "int8", tmp_path / "kept.onnx")
+    found = extract(onnx.load(tmp_path / "kept.onnx"))
+    assert found.kept == {"downs.1"}
+    assert trunk.grid is not None
+    assert set(found.activations) == set(trunk.grid.activations)
+
+
+def test_bytes_in_and_out(int_trunk: Trunk, images: npt.NDArray[np.uint8], tmp_path: Path) -> None:
+    for precision in ("int8", "int8_byte_io"):
+        TARGET.convert(int_trunk, precision, tmp_path / f"{precision}.onnx")
+    model = onnx.load(tmp_path / "int8_byte_io.onnx")
+    ends = [v.type.tensor_type.elem_type for v in (model.graph.input[0], model.graph.output[0])]
+    assert ends == [onnx.TensorProto.UINT8] * 2
+    with TARGET.load(tmp_path / "int8.onnx") as floats, TARGET.load(tmp_path / "int8_byte_io.onnx") as bytes_:
+        np.testing.assert_allclose(bytes_.run(images), floats.run(images), atol=1e-7)
