@@ -15,12 +15,18 @@ from edgemat.quantize._arithmetic import Taps
 from edgemat.quantize._ideal import Rounding, Sums, saturated
 from edgemat.quantize.grid import Codes, QParams
 
-
 F = np.float32
 
 
 class Htp(Rounding):
-    """Qualcomm's HTP: 12-bit factors of sums that were cut to 1/16 to 1/8 of a code, halves up."""
+    """Qualcomm's HTP from v73 on: 12-bit factors of sums that were cut to 1/16 to 1/8 of a code, halves up.
+
+    Attributes:
+        bits: Fraction bits of the factors.
+        middle: What a cut sum counts more than what is left of it, in units of its last bit.
+    """
+
+    bits, middle = 15, 0.5
 
     def bias(self, codes: Codes, scales: npt.NDArray[np.float32]) -> Codes:
         """Return the biases as they are after a way through float32 with 28 bits, which loses some a unit."""
@@ -35,13 +41,12 @@ class Htp(Rounding):
     def sums(self, sums: Sums, factors: npt.NDArray[np.float32], source: QParams, target: QParams) -> Codes:
         """Return codes of a convolution.
 
-        A sum loses as many low bits as leave its factor in [1/16, 1/8); the factor has 12 bits; what was cut counts as
-        a half of the last bit that is left.
+        A sum loses as many low bits as leave its factor in [1/16, 1/8), and the factor all but its first bits.
         """
         real = np.float64(source.scale) * factors.astype(np.float64) / np.float64(target.scale)
         cut = np.exp2(np.ceil(-4.0 - np.log2(real)))
-        factor = np.rint(real * cut * 2.0**15) / 2.0**15
-        kept = np.floor(sums / cut[:, None, None]) + 0.5
+        factor = np.rint(real * cut * 2.0**self.bits) / 2.0**self.bits
+        kept = np.floor(sums / cut[:, None, None]) + self.middle
         return saturated(np.floor(kept * factor[:, None, None] + 0.5), target)
 
     def add(self, first: Codes, second: Codes, sources: Sequence[QParams], target: QParams, sign: int = 1) -> Codes:
@@ -65,3 +70,9 @@ class Htp(Rounding):
             real = np.take(real, lower, axis) * (1 - fraction) + np.take(real, upper, axis) * fraction
         found: Codes = np.clip(np.floor(real + 0.5), params.low, params.high).astype(np.int32)
         return found
+
+
+class HtpV69(Htp):
+    """Qualcomm's HTP v69 (SM8450): 11-bit factors, and cut sums count as what is left of them."""
+
+    bits, middle = 14, 0.0
