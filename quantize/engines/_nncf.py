@@ -42,7 +42,7 @@ def run(
     environment = {**os.environ, _SILENT: "1"}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        onnx.save(model, folder / "float.onnx")
+        onnx.save(onnx.shape_inference.infer_shapes(model), folder / "float.onnx")  # its bias correction reads shapes
         np.save(folder / "images.npy", images, allow_pickle=False)
         options = {"symmetric": scheme.symmetric, "method": method, "kept": sorted(kept)}
         (folder / "options.json").write_text(json.dumps(options), encoding="utf-8")
@@ -56,5 +56,7 @@ def run(
         out = folder / "quantized.onnx"
         if done.returncode or not out.is_file():
             words = (done.stderr.strip() or "no message").splitlines()[-1]
-            raise InputError(f"{origin}: nncf failed (exit code {done.returncode}: {words}); try --engine grid")
+            raise InputError(
+                f"{origin}: nncf failed (exit code {done.returncode}: {words}); try another --method or --engine"
+            )
         return onnx.load(out)

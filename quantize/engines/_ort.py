@@ -74,7 +74,9 @@ def run(
                 extra_options={"ActivationSymmetric": scheme.symmetric, "WeightSymmetric": True},
             )
         except Exception as error:  # the quantizer raises whatever its parts raise
-            raise InputError(f"{origin}: ONNX Runtime's quantizer failed ({error}); try --engine grid") from error
+            raise InputError(
+                f"{origin}: ONNX Runtime's quantizer failed ({error}); try another --method or --engine"
+            ) from error
         return onnx.load(out)
 
 
