@@ -19,14 +19,7 @@ F = np.float32
 
 
 class Htp(Rounding):
-    """Qualcomm's HTP from v73 on: 12-bit factors of sums that were cut to 1/16 to 1/8 of a code, halves up.
-
-    Attributes:
-        bits: Fraction bits of the factors.
-        middle: What a cut sum counts more than what is left of it, in units of its last bit.
-    """
-
-    bits, middle = 15, 0.5
+    """Qualcomm's HTP from v73 on: 12-bit factors of sums that were cut to 1/16 to 1/8 of a code, halves up."""
 
     def bias(self, codes: Codes, scales: npt.NDArray[np.float32]) -> Codes:
         """Return the biases as they are after a way through float32 with 28 bits, which loses some a unit."""
@@ -39,15 +32,10 @@ class Htp(Rounding):
         return np.trunc(stored * step / largest).astype(np.int32)
 
     def sums(self, sums: Sums, factors: npt.NDArray[np.float32], source: QParams, target: QParams) -> Codes:
-        """Return codes of a convolution.
-
-        A sum loses as many low bits as leave its factor in [1/16, 1/8), and the factor all but its first bits.
-        """
-        real = np.float64(source.scale) * factors.astype(np.float64) / np.float64(target.scale)
-        cut = np.exp2(np.ceil(-4.0 - np.log2(real)))
-        factor = np.rint(real * cut * 2.0**self.bits) / 2.0**self.bits
-        kept = np.floor(sums / cut[:, None, None]) + self.middle
-        return saturated(np.floor(kept * factor[:, None, None] + 0.5), target)
+        """Return codes of a convolution; a cut sum counts as the middle of what was cut."""
+        real = _factors(factors, source, target)
+        kept, factor = _cut(sums, real, 15)
+        return saturated(np.floor((kept + 0.5) * factor + 0.5), target)
 
     def add(self, first: Codes, second: Codes, sources: Sequence[QParams], target: QParams, sign: int = 1) -> Codes:
         """Return codes of an addition: factors of at most 15 fraction bits, the constant rounded to 8 bits fewer."""
@@ -73,6 +61,28 @@ class Htp(Rounding):
 
 
 class HtpV69(Htp):
-    """Qualcomm's HTP v69 (SM8450): 11-bit factors, and cut sums count as what is left of them."""
+    """Qualcomm's HTP v69 (SM8450): 11-bit factors, the zero point rounded and added to the sum before that is cut."""
 
-    bits, middle = 14, 0.0
+    def bias(self, codes: Codes, scales: npt.NDArray[np.float32]) -> Codes:
+        """Return the biases as they are."""
+        del scales
+        return codes
+
+    def sums(self, sums: Sums, factors: npt.NDArray[np.float32], source: QParams, target: QParams) -> Codes:
+        """Return codes of a convolution."""
+        real = _factors(factors, source, target)
+        kept, factor = _cut(sums + np.rint(target.zero_point / real)[:, None, None], real, 14)
+        found: Codes = np.clip(np.floor(kept * factor + 0.5), target.low, target.high).astype(np.int32)
+        return found
+
+
+def _factors(factors: npt.NDArray[np.float32], source: QParams, target: QParams) -> Sums:
+    """Return what takes sums to codes, float64, (C,)."""
+    real: Sums = np.float64(source.scale) * factors.astype(np.float64) / np.float64(target.scale)
+    return real
+
+
+def _cut(sums: Sums, real: Sums, bits: int) -> tuple[Sums, Sums]:
+    """Return sums without the low bits that leave a factor in [1/16, 1/8), and that factor with ``bits`` after the point."""
+    unit = np.exp2(np.ceil(-4.0 - np.log2(real)))
+    return np.floor(sums / unit[:, None, None]), (np.rint(real * unit * 2.0**bits) / 2.0**bits)[:, None, None]
