@@ -126,7 +126,7 @@ def fixed(graph: Graph, scheme: Scheme) -> dict[str, QParams]:
             seeds[unit.output] = sigmoid
         elif unit.output in outputs and clip.op == "Clip" and upper_bound(graph, clip) == 1.0:
             seeds[unit.output] = pixel
-    found = {}
+    found: dict[str, QParams] = {}
     for group in groups(graph):
         for seed in (name for name in group if name in seeds):
             found |= dict.fromkeys(group, seeds[seed])
@@ -142,7 +142,7 @@ def starts_at_zero(graph: Graph) -> frozenset[str]:
 
 def bounds(graph: Graph) -> dict[str, float]:
     """Return, for each tensor of a fused Clip (and all that share its scale), the bound that codes may not exceed."""
-    tops = {}
+    tops: dict[str, float] = {}
     for group in groups(graph):
         found = [
             bound
