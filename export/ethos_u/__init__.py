@@ -1,0 +1,64 @@
+"""Arm Ethos-U, the microcontrollers' NPU: int8 .tflite, compiled with Arm's Vela for each core.
+
+The artefact is a folder: ``source.tflite`` (the same integers as the tflite target's, in operators that Vela takes
+whole), ``ethos-u55-128.tflite`` and the like (one ETHOSU operator that holds the command stream and the weights),
+``report.json``. An app ships the file of its core to TensorFlow Lite Micro with the Ethos-U driver.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from edgemat.export._target import IntegerGate, Target
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edgemat.export._target import Runner, Scales, Trunk
+    from edgemat.inspection import Inspection
+
+
+def _convert(trunk: Trunk, precision: str, path: Path) -> None:
+    from edgemat.export.ethos_u import _write
+
+    _write.convert(trunk, precision, path)
+
+
+def _load(path: Path) -> Runner:
+    from edgemat.export.ethos_u import _read
+
+    return _read.load(path)
+
+
+def _check(path: Path) -> tuple[str, ...]:
+    from edgemat.export.ethos_u import _read
+
+    return _read.check(path)
+
+
+def _inspect(path: Path) -> Inspection:
+    from edgemat.export.ethos_u import _read
+
+    return _read.inspect(path)
+
+
+def _scales(path: Path) -> Scales:
+    from edgemat.export.ethos_u import _read
+
+    return _read.scales(path)
+
+
+TARGET = Target(
+    name="ethos_u",
+    title="Arm Ethos-U NPU: .tflite compiled with Vela for U55, U65 and U85",
+    suffix=".ethos_u",
+    gates={"int8": IntegerGate()},
+    extra="ethos_u",
+    requires=("ai_edge_litert", "ethosu", "flatbuffers"),
+    proves="Runs the int8 source in LiteRT on the CPU; of the compiled files, that no operator is left to the CPU.",
+    convert=_convert,
+    load=_load,
+    check=_check,
+    inspect=_inspect,
+    scales=_scales,
+)
