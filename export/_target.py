@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import abc
 import importlib.util
+import platform
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -261,6 +263,7 @@ class Target:
             stored in (``edgemat inspect``).
         scales: ``scales(path)`` reads the scales back from an integer artefact; None for a target without one.
         scheme: Name of the grid that its integer precisions take (`edgemat.quantize.scheme`).
+        platforms: Where its back end exists, as `this_platform` calls it; empty for everywhere.
         stores: Precisions that store integers but compute in float: their reference is the float network with the
             weights' codes, and their gate a `Gate`.
     """
@@ -278,6 +281,7 @@ class Target:
     inspect: Callable[[Path], Inspection]
     scales: Callable[[Path], Scales] | None = None
     scheme: str = "static_w8c_a8"
+    platforms: tuple[str, ...] = ()
     stores: tuple[str, ...] = ()
 
     def needs_grid(self, precision: str) -> bool:
@@ -305,10 +309,18 @@ class Target:
 
     def unavailable(self) -> Unavailable | None:
         """Return why this target cannot run here, or None when it can."""
+        if self.platforms and this_platform() not in self.platforms:
+            wanted = " or ".join(self.platforms)
+            return Unavailable(f"its back end exists for {wanted}, found {this_platform()}", f"run edgemat on {wanted}")
         missing = self.missing()
         if not missing:
             return None
         return Unavailable(f"{', '.join(missing)} not installed", f"pip install 'edgemat[{self.extra}]'")
+
+
+def this_platform() -> str:
+    """Return the system and processor that this runs on, such as ``linux-x86_64``."""
+    return f"{sys.platform}-{platform.machine().lower()}"
 
 
 @dataclass(frozen=True)

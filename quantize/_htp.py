@@ -83,6 +83,6 @@ def _factors(factors: npt.NDArray[np.float32], source: QParams, target: QParams)
 
 
 def _cut(sums: Sums, real: Sums, bits: int) -> tuple[Sums, Sums]:
-    """Return sums without the low bits that leave a factor in [1/16, 1/8), and that factor with ``bits`` after the point."""
+    """Return sums less the low bits that leave a factor in [1/16, 1/8), and that factor, of ``bits`` fraction bits."""
     unit = np.exp2(np.ceil(-4.0 - np.log2(real)))
     return np.floor(sums / unit[:, None, None]), (np.rint(real * unit * 2.0**bits) / 2.0**bits)[:, None, None]

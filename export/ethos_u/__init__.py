@@ -1,8 +1,8 @@
-"""Arm Ethos-U, the microcontrollers' NPU: int8 .tflite, compiled with Arm's Vela for each core.
+"""Arm Ethos-U NPU: the int8 .tflite, compiled by Vela for a core of each generation.
 
-The artefact is a folder: ``source.tflite`` (the same integers as the tflite target's, in operators that Vela takes
-whole), ``ethos-u55-128.tflite`` and the like (one ETHOSU operator that holds the command stream and the weights),
-``report.json``. An app ships the file of its core to TensorFlow Lite Micro with the Ethos-U driver.
+The artefact is a folder: ``source.tflite`` (int8, in the operators that these cores have), ``ethos-u55-128.tflite`` and
+the like (one ``ethos-u`` operator that holds the command stream), ``report.json`` with Vela's estimates. Firmware runs
+a compiled file in TensorFlow Lite Micro with Arm's driver.
 """
 
 from __future__ import annotations
@@ -50,12 +50,12 @@ def _scales(path: Path) -> Scales:
 
 TARGET = Target(
     name="ethos_u",
-    title="Arm Ethos-U NPU: .tflite compiled with Vela for U55, U65 and U85",
+    title="Arm Ethos-U NPU: .tflite compiled by Vela for U55-128, U55-256, U65-512 and U85-1024",
     suffix=".ethos_u",
     gates={"int8": IntegerGate()},
     extra="ethos_u",
     requires=("ai_edge_litert", "ethosu", "flatbuffers"),
-    proves="Runs the int8 source in LiteRT on the CPU; of the compiled files, that no operator is left to the CPU.",
+    proves="Runs the int8 source in LiteRT on the CPU; of the compiled files, that no operator is left to a CPU.",
     convert=_convert,
     load=_load,
     check=_check,

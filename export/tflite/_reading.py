@@ -138,7 +138,8 @@ def activations_of(model: Any) -> tuple[int, ...]:
 def orders_of(model: Any) -> dict[int, npt.NDArray[np.int64]]:
     """Return the tensors whose channels lie in another order than the trunk's, with the place of each in the trunk.
 
-    They are named ``NAME#dcr`` and end in a DEPTH_TO_SPACE, which says how many cells it makes of a channel.
+    They are named ``NAME#dcr`` and end in a DEPTH_TO_SPACE, which says how many cells it makes of a channel, or in the
+    SPLIT that begins what stands for one (`edgemat.export.ethos_u`): into as many parts as a cell has rows.
     """
     graph, found = model.subgraphs[0], {}
     readers: dict[int, list[Any]] = {}
@@ -149,9 +150,10 @@ def orders_of(model: Any) -> dict[int, npt.NDArray[np.int64]]:
         if not name_of(graph, index).endswith("#dcr"):
             continue
         following = index
-        while kind_of(model, readers[following][0]) != "DEPTH_TO_SPACE":
+        while (kind := kind_of(model, readers[following][0])) not in ("DEPTH_TO_SPACE", "SPLIT"):
             following = int(readers[following][0].outputs[0])
-        cells = readers[following][0].builtinOptions.blockSize ** 2
+        options = readers[following][0].builtinOptions
+        cells = (options.numSplits if kind == "SPLIT" else options.blockSize) ** 2
         found[index] = np.arange(shape_of(graph, index)[3]).reshape(-1, cells).T.ravel()
     return found
 
