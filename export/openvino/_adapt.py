@@ -5,9 +5,9 @@ two of them. Three traps, measured with 2026.4 (in brackets: alpha's pixels with
 
 - A convolution takes over the element-wise operator behind it and then leaves the rounding between the two out (93.9 %;
   99.0 % with `_BARRIER` between them). A Maximum that changes nothing is not taken over.
-- An interpolation in float meets many exact halves, and float errors decide them (99.0 %; 99.6 % on codes). The plugin
-  has one for uint8, which rounds halves to even: interpolations read and write codes. What makes reals of them needs a
-  barrier likewise, or it is taken over and nothing is rounded (95.2 %).
+- Interpolations and averages in float meet many exact halves, and float errors decide them (99.0 %; 99.6 % on codes).
+  The plugin has kernels for uint8, which round halves to even: these operators read and write codes. What makes reals
+  of them needs a barrier likewise, or it is taken over and nothing is rounded (95.2 %).
 - A Conv's bias becomes a chain of shape arithmetic of twelve nodes. An Add of a constant does not.
 """
 
@@ -30,13 +30,20 @@ _DOMAIN = "org.openvinotoolkit"
 _BARRIER = ("Add", "Sub", "Mul", "Relu", "Clip", "Sigmoid")
 """What a convolution before it would take over."""
 _CONVOLUTIONS = ("Conv", "ConvTranspose")
-_ON_CODES = "Resize"
+_ON_CODES = ("Resize", "AveragePool")
 
 
 def ends_of(params: QParams) -> tuple[np.float32, np.float32]:
     """Return the reals of the smallest and of the largest code, rounded once to float32: a FakeQuantize's bounds."""
     low, high = (np.float32(params.scale) * np.float32(code - params.zero_point) for code in (params.low, params.high))
     return low, high
+
+
+def on_codes(node: NodeProto) -> bool:
+    """Return whether a node computes on codes as they are: an average that counts zeros beside its input cannot."""
+    stated = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+    padded = any(stated.get("pads", ())) or stated.get("auto_pad", b"NOTSET") not in (b"NOTSET", b"VALID")
+    return node.op_type in _ON_CODES and not (padded and stated.get("count_include_pad"))
 
 
 def adapt(model: ModelProto, grid: Grid | None) -> ModelProto:
@@ -83,7 +90,7 @@ class _Writer:
             self._quantize(node)
         elif node.op_type == "DequantizeLinear":
             (self._constant if node.input[0] in self.values else self._dequantize)(node)
-        elif node.op_type == _ON_CODES and self.grid is not None:
+        elif on_codes(node) and self.grid is not None:
             self._interpolate(copy)
         elif node.op_type in _CONVOLUTIONS and len(node.input) > 2 and node.input[2]:
             self._without_bias(copy)
@@ -110,7 +117,7 @@ class _Writer:
         """Append a FakeQuantize: of reals, or to codes where an interpolation reads them."""
         tensor = node.output[0].removesuffix(CODES)
         params, maker = self._params(tensor), self.makers.get(node.input[0])
-        if maker is not None and maker.op_type == _ON_CODES:
+        if maker is not None and on_codes(maker):
             return  # made as codes
         ends = [self._number(end) for end in ends_of(params)]
         if not self._is_on_codes(tensor):
@@ -126,22 +133,43 @@ class _Writer:
 
     def _is_on_codes(self, tensor: str) -> bool:
         real = tensor + REAL if tensor in self.inputs else tensor
-        return any(reader.op_type == _ON_CODES for reader in self.readers.get(real, ()))
+        return any(on_codes(reader) for reader in self.readers.get(real, ()))
 
     def _dequantize(self, node: NodeProto) -> None:
-        """Append what makes reals of codes, where codes were made and somebody reads reals."""
+        """Append what makes reals of codes, where codes were made and somebody reads reals.
+
+        Behind an interpolation, a convolution reads codes as they are; what could be taken over has a barrier.
+        """
         tensor, real = node.input[0].removesuffix(CODES), node.output[0]
-        params, maker = self._params(tensor), self.makers.get(self.makers[node.input[0]].input[0])
-        codes = self._is_on_codes(tensor) or (maker is not None and maker.op_type == _ON_CODES)
-        reads_reals = real in self.outputs or any(n.op_type != _ON_CODES for n in self.readers.get(real, ()))
-        if not (codes and reads_reals):
-            return
-        found = self._make("Cast", [tensor + CODES], f"{tensor}#float", f"{tensor}#float", to=TensorProto.FLOAT)
-        if maker is not None and maker.op_type == _ON_CODES:
-            found = self._make("Max", [found, self._number(params.low - 0.25)], f"{tensor}#kept", f"{tensor}#kept")
+        readers = [n.op_type for n in self.readers.get(real, ()) if not on_codes(n)]
+        if self._is_interpolated(real):
+            if real in self.outputs:
+                self._reals(tensor, real, barrier=True)
+            elif set(readers) - set(_BARRIER):
+                self._reals(tensor, real, barrier=False)
+            if real not in self.outputs and set(readers) & set(_BARRIER):
+                self._reals(tensor, f"{real}#kept", barrier=True)
+        elif self._is_on_codes(tensor) and (readers or real in self.outputs):
+            self._reals(tensor, real, barrier=False)
+
+    def _reals(self, tensor: str, real: str, barrier: bool) -> None:
+        params, ending = self._params(tensor), "#kept" if barrier else ""
+        found = self._make("Cast", [tensor + CODES], f"{real}#float", f"{real}#float", to=TensorProto.FLOAT)
+        if barrier:
+            found = self._make("Max", [found, self._number(params.low - 0.25)], f"{real}#max", f"{real}#max")
         if params.zero_point:
-            found = self._make("Sub", [found, self._number(params.zero_point)], tensor + SHIFT, tensor + SHIFT)
-        self._make("Mul", [found, self._number(params.scale)], real, tensor + DEQUANTIZE)
+            found = self._make(
+                "Sub", [found, self._number(params.zero_point)], f"{real}{SHIFT}", tensor + ending + SHIFT
+            )
+        self._make("Mul", [found, self._number(params.scale)], real, tensor + ending + DEQUANTIZE)
+
+    def _is_interpolated(self, real: str) -> bool:
+        """Return whether a pair's reals come from an interpolation."""
+        pair = self.makers.get(real)
+        if self.grid is None or pair is None or pair.op_type != "DequantizeLinear" or pair.input[0] in self.values:
+            return False
+        above = self.makers.get(self.makers[pair.input[0]].input[0])
+        return above is not None and on_codes(above)
 
     def _interpolate(self, node: NodeProto) -> None:
         """Append an interpolation of codes."""
@@ -174,15 +202,17 @@ class _Writer:
         self._make("Add", [node.output[0], shaped], output, f"{node.name}#bias")
 
     def _kept(self, name: str) -> str:
-        """Return an operand, behind a barrier where a convolution alone makes it for this reader alone."""
+        """Return an operand, behind a barrier where what makes it could take its reader over."""
+        if name in self.outputs or self.grid is None:
+            return name
+        if self._is_interpolated(name):
+            return f"{name}#kept"
         maker = self.makers.get(name)
-        if maker is None or maker.op_type != "DequantizeLinear" or name in self.outputs:
+        if maker is None or maker.op_type != "DequantizeLinear" or len(self.readers[name]) > 1:
             return name
-        tensor = maker.input[0].removesuffix(CODES)
-        above = self.makers.get(self.makers[maker.input[0]].input[0])
-        if len(self.readers[name]) > 1 or self.grid is None or above is None or above.op_type == _ON_CODES:
+        if maker.input[0] in self.values or maker.input[0].removesuffix(CODES) in self.inputs:
             return name
-        params = self._params(tensor)
+        params = self._params(maker.input[0].removesuffix(CODES))
         return self._make("Max", [name, self._number(params.bottom - params.scale / 4)], f"{name}#kept", f"{name}#kept")
 
 

@@ -91,4 +91,7 @@ def _floats(ir: Ir, found: Inspection) -> Iterator[str]:
     """Yield a line for each operator that OpenVINO computes in float although the grid keeps none there."""
     for op in found.ops:
         if op.arithmetic in FLOATS and op.name not in ir.facts.get("kept", ()):
-            yield f"{op.name}: OpenVINO computes this {op.kind} in {op.arithmetic}, not in int8"
+            yield (
+                f"{op.name}: OpenVINO computes this {op.kind} in {op.arithmetic}, not in int8; "
+                f"leave it in float with edgemat quantize --keep {op.name}"
+            )

@@ -38,8 +38,8 @@ def of(ir: Ir) -> Scales:
         if layer.kind == "FakeQuantize" and tensor != layer.name:
             low, high = (ir.constant(i) for i in layer.inputs[1:3])
             activations[tensor] = _of_bounds(low, high, ir.facts.get("scales", {}).get(tensor))
-    for identity, layer in ir.layers.items():  # interpolations come after what they read
-        if layer.kind == "Interpolate" and (tensor := _codes_name(ir, identity)):
+    for identity, layer in ir.layers.items():  # in order: each after what it reads
+        if layer.kind in ("Interpolate", "AvgPool") and (tensor := _codes_name(ir, identity)):
             source = _codes_name(ir, layer.inputs[0])
             activations[tensor] = dequantized(ir, tensor) or activations.get(source, (0.0, 0))
     return Scales(activations, {name: scale for name, (_, scale) in weights(ir).items()})
@@ -61,14 +61,15 @@ def _codes_name(ir: Ir, identity: int) -> str:
 
 def dequantized(ir: Ir, tensor: str) -> tuple[float, int] | None:
     """Return with which scale and zero point reals are made of a tensor's codes; None where none are."""
-    scale, zero = None, 0
+    found = []
     for layer in ir.layers.values():
-        value = ir.constant(layer.inputs[1]) if len(layer.inputs) == 2 else None
-        if value is not None and layer.name == tensor + DEQUANTIZE:
-            scale = float(value)
-        elif value is not None and layer.name == tensor + SHIFT:
-            zero = round(float(value))
-    return None if scale is None else (scale, zero)
+        if layer.name in (tensor + DEQUANTIZE, f"{tensor}#kept{DEQUANTIZE}"):
+            above = ir.layers[layer.inputs[0]]
+            scale = ir.constant(layer.inputs[1])
+            zero = ir.constant(above.inputs[1]) if above.name.endswith(SHIFT) else np.zeros(())
+            if scale is not None and zero is not None:
+                found.append((float(scale), round(float(zero))))
+    return next((pair for pair in found if pair != found[0]), found[0]) if found else None
 
 
 def weights(ir: Ir) -> dict[str, tuple[npt.NDArray[Any], npt.NDArray[np.float32]]]:

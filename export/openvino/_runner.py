@@ -22,4 +22,4 @@ def load(path: Path, threads: int = 1) -> IsolatedRunner:
     """
     ir = _ir.read(path)
     arguments = {"scales": _readback.of(ir).activations, "threads": threads}
-    return IsolatedRunner(f"{BACKEND}:open_model", path / GRAPH, arguments, threads=threads)
+    return IsolatedRunner(f"{BACKEND}:open_model", path / GRAPH, arguments, rounding="openvino", threads=threads)

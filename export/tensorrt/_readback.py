@@ -80,6 +80,6 @@ def _fact(view: _rules.View, node: NodeProto) -> OpFact:
     arithmetic = "float32"
     if node.op_type in _MOVING or _rules.at_ends(node) or (view.follows(node) and view.makes_codes(node)):
         arithmetic = MOVES
-    elif view.reads_codes(node) and view.makes_codes(node):
+    elif node.name not in view.kept and view.reads_codes(node) and view.makes_codes(node):
         arithmetic = "int8"
     return OpFact(node.name, node.op_type, arithmetic, dict(weights))

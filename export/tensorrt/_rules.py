@@ -66,6 +66,8 @@ class View:
     def reads_codes(self, node: NodeProto) -> bool:
         """Return whether all that a node reads, constants aside, comes from DequantizeLinear."""
         makers = [self.makers.get(name) for name in node.input if name and name not in self.constants]
+        if any(maker is not None and maker.name.endswith(SHIFT) for maker in makers):  # behind a pair, a shift undone
+            makers = [self.makers.get(m.input[0]) if m is not None and m.name.endswith(SHIFT) else m for m in makers]
         return bool(makers) and all(maker is not None and maker.op_type == "DequantizeLinear" for maker in makers)
 
     def makes_codes(self, node: NodeProto) -> bool:
@@ -198,7 +200,7 @@ def _ends(view: View) -> Iterator[str]:
         elif offset is not None and offset != np.float32(steps * float(scale)):
             yield f"{tensor}: shifted by {float(offset):.9g}, expected {steps * float(scale):.9g}"
     for node in view.nodes:
-        if node.name.endswith(SHIFT) and node.name.removesuffix(SHIFT) not in view.shifts:
+        if node.name.endswith(SHIFT) and node.input[1].removesuffix(f"{SHIFT}ed_by") not in view.shifts:
             yield f"{node.name}: shifts what the metadata do not name"
 
 

@@ -46,7 +46,7 @@ class GraphRunner(Runner):
         InputError: The file is no whole ONNX model, or ONNX Runtime cannot run it.
     """
 
-    rounding = "onnxruntime"
+    rounding = "unfused"
 
     def __init__(self, path: Path) -> None:
         """Open the file."""

@@ -2,8 +2,8 @@
 
 The grid's ends are pixels and 8-bit alpha: scale 1/255, zero point -128. With zero point 0 the same codes stand for
 reals that are 128/255 smaller. The shift is exact: subtracted from the image and added to alpha, made good in the bias
-of the convolution that reads the image and taken off the bias of the one that makes alpha. Where the first one pads, the
-image is padded with black before it becomes codes.
+of the convolution that reads the image and taken off the bias of the one that makes alpha. Where the first one pads,
+the image is padded with black before it becomes codes.
 """
 
 from __future__ import annotations
@@ -109,15 +109,13 @@ class _Shifter:
             raise UnsupportedOpError("\n  ".join([head, *lines]))
 
     def _why_not(self, unit: Unit, name: str) -> str:
-        op = unit.node.op
-        if op == "Conv":
-            inside = name not in self.graph.inputs and any(self._pads(unit))
-            return "it pads a shifted tensor with zeros" if inside else ""
-        if op == "AveragePool" and any(self._pads(unit)):
+        """Return why a reader cannot make a shift good; what is no convolution adds it again, or keeps it."""
+        op, inside = unit.node.op, name not in self.graph.inputs
+        if op in ("Conv", "AveragePool") and any(self._pads(unit)) and (inside or op != "Conv"):
             return "it pads a shifted tensor with zeros"
-        if op == "Pad":
-            return "" if unit.node.attributes.get("mode", "constant") != "constant" else "it pads with a constant"
-        return "" if op in rules.SAME_SCALE else "it is no convolution, and no operator that keeps the scale"
+        if op == "Pad" and unit.node.attributes.get("mode", "constant") == "constant":
+            return "it pads a shifted tensor with a constant"
+        return "a transposed convolution of a shifted tensor" if op == "ConvTranspose" else ""
 
     def _pads(self, unit: Unit) -> tuple[int, ...]:
         attributes = unit.node.attributes
@@ -187,6 +185,13 @@ class _Shifter:
     def _other(self, node: NodeProto) -> None:
         """Append a node; a convolution with its bias in float and the shifts made good."""
         unit = self.by_node.get(node.name)
+        if unit is not None and not unit.weight and unit.node.op not in rules.SAME_SCALE:
+            for position, name in enumerate(unit.node.inputs):
+                if name in unit.inputs and self.shift(name):
+                    result = f"{node.name}.{position}#restored"
+                    node.input[position] = self._make(
+                        "Add", [node.input[position], self._offset(name)], result, f"{result}{SHIFT}"
+                    )
         if unit is not None and unit.weight:
             self._bias(node, unit)
             if unit.inputs[0] in self.padding:
