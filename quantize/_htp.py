@@ -7,12 +7,13 @@ be given. What is not listed here (products, averages, Sigmoid) is taken as idea
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from edgemat.quantize._arithmetic import Taps
-from edgemat.quantize._ideal import Rounding, Sums, saturated
+from edgemat.quantize._ideal import Rounding, Sums, product, saturated
 from edgemat.quantize.grid import Codes, QParams
 
 F = np.float32
@@ -49,6 +50,19 @@ class Htp(Rounding):
         total = first.astype(np.int64) * first_factor + second.astype(np.int64) * second_factor + (constant << 8)
         return np.clip(total >> bits, target.low, target.high).astype(np.int32)
 
+    def multiply(self, first: Codes, second: Codes, sources: Sequence[QParams], target: QParams) -> Codes:
+        """Return codes of ``first * second``: halves up."""
+        a, b = sources
+        return _up(product(first, second, a, b) * (a.scale * b.scale / target.scale), target)
+
+    def rescale(self, codes: Codes, source: QParams, target: QParams) -> Codes:
+        """Return the codes of the same reals on another scale: halves up."""
+        return _up((codes - source.zero_point) * (source.scale / target.scale), target)
+
+    def window_mean(self, seen: Sequence[Codes], counts: npt.NDArray[np.int64], params: QParams) -> Codes:
+        """Return codes of an AveragePool: halves up."""
+        return _up(np.sum(seen, axis=0) / counts, params)
+
     def resize(self, codes: Codes, rows: Taps, columns: Taps, params: QParams) -> Codes:
         """Return codes, (N, C, H, W), interpolated linearly on the same scale: halves up."""
         real = codes.astype(np.float64)
@@ -56,8 +70,7 @@ class Htp(Rounding):
             lower, upper, fraction = at.linear(np.float64)
             fraction = fraction[:, None] if axis == 2 else fraction
             real = np.take(real, lower, axis) * (1 - fraction) + np.take(real, upper, axis) * fraction
-        found: Codes = np.clip(np.floor(real + 0.5), params.low, params.high).astype(np.int32)
-        return found
+        return _up(real - params.zero_point, params)
 
 
 class HtpV69(Htp):
@@ -74,6 +87,11 @@ class HtpV69(Htp):
         kept, factor = _cut(sums + np.rint(target.zero_point / real)[:, None, None], real, 14)
         found: Codes = np.clip(np.floor(kept * factor + 0.5), target.low, target.high).astype(np.int32)
         return found
+
+
+def _up(real: npt.NDArray[np.floating[Any]], target: QParams) -> Codes:
+    """Return steps from zero as codes; halves go up."""
+    return saturated(np.floor(real + 0.5), target)
 
 
 def _factors(factors: npt.NDArray[np.float32], source: QParams, target: QParams) -> Sums:
