@@ -82,11 +82,15 @@ class QatStage:
         doubt = None if self.weighting is None or batch.uncertainty is None else batch.uncertainty
         weight = None if self.weighting is None or doubt is None else self.weighting.truth(doubt)
         truth = losses.matting(alpha, batch.alpha, weight)
-        if not share:
-            return {TOTAL: truth, "truth": truth}
-        assert batch.teacher is not None
-        target = losses.matting(alpha, batch.teacher)
-        return {TOTAL: (1.0 - share) * truth + share * target, "truth": truth, "student": target}
+        terms = {TOTAL: (1.0 - share) * truth, "truth": truth}
+        if share:
+            assert batch.teacher is not None
+            terms["student"] = losses.matting(alpha, batch.teacher)
+            terms[TOTAL] = terms[TOTAL] + share * terms["student"]
+        if self.recipe.edges:
+            terms["edges"] = losses.edges(alpha, batch.alpha)
+            terms[TOTAL] = terms[TOTAL] + self.recipe.edges * terms["edges"]
+        return terms
 
     def held(self, net: nn.Module, step: int) -> Iterable[nn.Parameter]:
         """Hold the scales once they are frozen."""

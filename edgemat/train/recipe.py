@@ -209,6 +209,7 @@ class QatRecipe(Recipe):
         weighting: What the teacher's uncertainty does to the pixels' weights in the ground-truth term
             (`edgemat.train.weighting`); ``none`` needs no teacher.
         strength: How many times more than a sure pixel the least sure one counts in the ground-truth term, less one.
+        edges: Weight of `edgemat.train.losses.edges` against the truth beside the other terms; 0 leaves it out.
         frozen_after: Share of the steps after which scales stay as they are and only weights and biases move on.
         keep_init: Share of the weights and scales given to begin with in the result.
     """
@@ -221,6 +222,7 @@ class QatRecipe(Recipe):
     student_share: float = 0.5
     weighting: str = "up"
     strength: float = 4.0
+    edges: float = 0.0
     frozen_after: float = 0.75
     keep_init: float = 0.0
 
@@ -234,10 +236,9 @@ class QatRecipe(Recipe):
             raise InputError(f"weighting = {self.weighting!r}, expected one of {', '.join(WEIGHTINGS)}")
         if self.method not in METHODS:
             raise InputError(f"method = {self.method!r}, expected one of {', '.join(METHODS)}")
-        if self.strength < 0 or self.calibration < 1:
-            raise InputError(
-                f"strength = {self.strength}, calibration = {self.calibration}, expected at least 0 and at least 1"
-            )
+        if min(self.strength, self.edges) < 0 or self.calibration < 1:
+            found = f"strength = {self.strength}, edges = {self.edges}, calibration = {self.calibration}"
+            raise InputError(f"{found}, expected at least 0, 0 and 1")
 
     @property
     def needs_teacher(self) -> bool:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from scipy import ndimage, stats
 
+from edgemat import metrics
 from edgemat.train import losses
 
 
@@ -187,3 +188,25 @@ def test_a_pixel_beyond_the_right_end_is_pulled_back_by_little() -> None:
     wrong = torch.full_like(truth, -0.5)
     assert float(losses.plain(beyond, truth)) == pytest.approx(0.05, abs=1e-6)
     assert float(losses.plain(wrong, truth)) == pytest.approx(1.05, abs=1e-6)
+
+
+def test_edges_see_where_alpha_changes_and_no_constant() -> None:
+    """A ramp of slope a: smoothing keeps it, two pixels apart it differs by 2 a, and its square is the mean."""
+    ramp = (0.01 * torch.arange(32.0)).expand(1, 1, 32, 32)
+    zero = torch.zeros(1, 1, 32, 32)
+    inner = losses.edges(ramp, zero)
+    # The outermost columns see the replicated border: 4 of 30 differences are smaller.
+    assert 0.02**2 * 26 / 30 < float(inner) < 0.02**2
+    assert float(losses.edges(ramp.transpose(2, 3), zero)) == pytest.approx(float(inner))
+    assert float(losses.edges(ramp + 0.3, ramp)) == pytest.approx(0.0, abs=1e-12)
+
+
+def test_edges_follow_the_metric() -> None:
+    """Softer and softer edges of a square: the loss rises as Grad does."""
+    truth = torch.zeros(1, 1, 32, 32)
+    truth[..., 8:24, 8:24] = 1.0
+    soft = [torch.nn.functional.avg_pool2d(truth, k, 1, k // 2, count_include_pad=False) for k in (1, 3, 5, 7)]
+    found = [float(losses.edges(alpha, truth)) for alpha in soft]
+    measured = [float(metrics.grad(alpha[0, 0].numpy(), truth[0, 0].numpy())) for alpha in soft]
+    assert found == sorted(found)
+    assert measured == sorted(measured)

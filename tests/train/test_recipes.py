@@ -9,13 +9,19 @@ import pytest
 from edgemat.errors import InputError
 from edgemat.model.student import StudentConfig
 from edgemat.model.teacher import TeacherConfig
+from edgemat.quantize.scheme import SCHEMES
 from edgemat.train import recipes
 
 
 @pytest.mark.parametrize("name", recipes.names())
 def test_every_shipped_recipe_reads(name: str) -> None:
-    find = recipes.teacher if name.startswith("teacher") else recipes.student
+    find = {"teacher": recipes.teacher, "qat": recipes.qat}.get(name.split("-")[0], recipes.student)
     assert find(name).steps > 0
+
+
+def test_every_scheme_has_a_recipe() -> None:
+    schemes = {recipes.qat(name).scheme for name in recipes.names() if name.startswith("qat")}
+    assert schemes == {scheme.name for scheme in SCHEMES}
 
 
 def test_the_plain_recipe_and_its_candidate_train_the_default_student() -> None:
