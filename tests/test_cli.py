@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -22,6 +23,7 @@ from edgemat.cli import app, main
 from edgemat.export import _trunk
 from edgemat.export._target import Gate, ModelInfo, Runner, Target, Trunk
 from edgemat.images import write_png
+from edgemat.inspection import Inspection, OpFact
 
 SIZE = 32
 
@@ -43,6 +45,7 @@ def fake_target(name: str = "fake", offset: float = 0.0, requires: tuple[str, ..
     return Target(
         name=name, title="A fake.", suffix=f".{name}", gates={"fp32": Gate(1e-4, 1e-4), "fp16": Gate(1e-2, 1e-3)},
         extra="dev", requires=requires, proves="nothing", convert=convert, load=Mean, check=lambda path: (),
+        inspect=lambda path: Inspection(str(path), "fake", (OpFact("sum", "Sum", "float32"),), {"float32": 1}),
     )  # fmt: skip
 
 
@@ -186,8 +189,21 @@ def test_a_missing_backend_is_no_pass(use: list[str], capsys: pytest.CaptureFixt
 
 def test_all_means_every_target_once(use: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*use, "--target", "all", "--target", "fake", "--json"]) == 1
-    report = json.loads(capsys.readouterr().out)
-    assert [r["target"] for r in report["results"]] == ["fake", "broken", "absent"]
+    captured = capsys.readouterr()
+    assert [r["target"] for r in json.loads(captured.out)["results"]] == ["fake", "broken"]
+    assert "absent: left out, nope_ not installed; pip install 'edgemat[dev]'" in captured.err
+
+
+def test_all_leaves_out_what_does_not_make_the_precision(
+    use: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = export.get("fake")
+    half = dataclasses.replace(fake, name="half", gates={"fp16": fake.gates["fp16"]})
+    monkeypatch.setattr(export, "targets", lambda: (fake, half))
+    assert main([*use, "--target", "all", "--precision", "fp32", "--json"]) == 0
+    captured = capsys.readouterr()
+    assert [r["target"] for r in json.loads(captured.out)["results"]] == ["fake"]
+    assert "half: left out, it makes fp16, not fp32" in captured.err
 
 
 @pytest.mark.parametrize("words", ["--target fake", "--target fake,broken"])
@@ -195,15 +211,43 @@ def test_json_is_one_document_and_nothing_else(words: str, use: list[str], capsy
     code = main([*use, *words.split(), "--json"])
     captured = capsys.readouterr()
     report = json.loads(captured.out)
-    assert report["schema_version"] == 1
+    assert report["schema_version"] == 2
     assert report["passed"] is (code == 0)
     assert "trunk: make and check" in captured.err
 
 
-@pytest.mark.parametrize("command", ["targets", "doctor"])
-def test_the_other_json_documents(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(("command", "version"), [("targets", 2), ("doctor", 1)])
+def test_the_other_json_documents(command: str, version: int, capsys: pytest.CaptureFixture[str]) -> None:
     main([command, "--json"])
-    assert json.loads(capsys.readouterr().out)["schema_version"] == 1
+    assert json.loads(capsys.readouterr().out)["schema_version"] == version
+
+
+@pytest.mark.parametrize(("words", "code"), [([], 0), (["--ops"], 0), (["--expect-int8"], 1)])
+def test_inspect(
+    words: list[str], code: int, use: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert main(["inspect", str(tmp_path / "some.fake"), *words]) == code
+    captured = capsys.readouterr()
+    assert captured.out.splitlines()[-1].endswith("fake, computes in float32")
+    assert ("sum" in captured.out) == (words == ["--ops"])
+    assert ("expected integers alone" in captured.err) == bool(code)
+
+
+def test_inspect_names_the_islands(
+    use: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    ops = (OpFact("first", "Conv", "int8", {"int8": 9}), OpFact("resize", "Resize", "float32"))
+    mixed = dataclasses.replace(export.get("fake"), inspect=lambda path: Inspection("x", "fake", ops, {"int8": 1}))
+    monkeypatch.setattr(export, "get", lambda name: mixed)
+    assert main(["inspect", str(tmp_path / "x"), "--target", "fake", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["islands"] == ["resize"]
+    assert main(["inspect", str(tmp_path / "x"), "--target", "fake", "--expect-int8"]) == 1
+    assert "1 float islands: resize (Resize, float32)" in capsys.readouterr().out
+
+
+def test_inspect_of_an_unknown_kind_of_file(use: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", "model.caffe"]) == 2
+    assert "no target's files end like this" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

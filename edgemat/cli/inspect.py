@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 @click.option("--expect-int8", is_flag=True, help="Exit 1 unless everything that computes does so in integers.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
 def inspect(file: Path, name: str | None, ops: bool, expect_int8: bool, as_json: bool) -> int:
-    """Say what is really int8 in an artefact: by operator and by byte, float islands named.
+    """Say what is really int8 in an artefact.
 
-    Reads files of other tools as well: any ONNX, .tflite or Core ML package.
+    By operator and by byte, float islands named. Reads files of other tools as well: any ONNX, .tflite or Core ML package.
     """
     from edgemat import export
 
