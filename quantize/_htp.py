@@ -46,7 +46,7 @@ class Htp(Rounding):
         first_factor, second_factor = (int(np.rint(ratio * 2.0**bits)) for ratio in (to_a, to_b))
         second_factor *= sign
         constant = (target.zero_point << bits) - a.zero_point * first_factor - b.zero_point * second_factor
-        constant = (constant + (1 << (bits - 1)) + 128) >> 8
+        constant = (constant + (1 << (bits - 1)) + 127) >> 8  # halves down
         total = first.astype(np.int64) * first_factor + second.astype(np.int64) * second_factor + (constant << 8)
         return np.clip(total >> bits, target.low, target.high).astype(np.int32)
 
