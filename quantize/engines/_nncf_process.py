@@ -32,6 +32,7 @@ def main(folder: Path) -> None:
     }
     advanced = AdvancedQuantizationParameters(
         overflow_fix=OverflowFix.DISABLE,  # it halves weights for x86 without VNNI; phones accumulate in 32 bits
+        disable_bias_correction=options["method"] == "uncorrected",
         activations_quantization_params=QuantizationParameters(per_channel=False),
         activations_range_estimator_params=ranges.get(options["method"], RangeEstimatorParameters()),
     )
