@@ -37,8 +37,8 @@ ENGINES: Mapping[str, tuple[str, ...]] = {
     "nncf": ("default", "accurate", "uncorrected", "minmax", "percentile", "histogram"),
     "ort": ("minmax", "entropy", "percentile"),
 }
-"""Engine to its methods, the default first. NNCF's ``accurate`` corrects biases layer after layer, ``uncorrected`` not at
-all, and all others fast; ONNX Runtime's ``entropy`` has one histogram bin a code, so it clips little."""
+"""Engine to its methods, the default first. NNCF's ``accurate`` corrects biases layer after layer, ``uncorrected`` not
+at all, and all others fast; ONNX Runtime's ``entropy`` has one histogram bin a code, so it clips little."""
 _NEEDS = {"nncf": "nncf", "ort": "onnxruntime"}
 _EXTRAS = {"nncf": "nncf", "ort": "onnx"}
 
