@@ -78,3 +78,17 @@ def trunk_of(model: onnx.ModelProto, scheme: str, path: Path, kept: frozenset[st
     onnx.save(model, path)
     grid = calibrate(model, pictures(), Scheme.parse(scheme), "minmax", kept=kept)
     return Trunk(path, SIZE, SIZE, INFO, grid)
+
+
+def shipped(scheme: str, folder: Path) -> tuple[Trunk, npt.NDArray[np.uint8]]:
+    """Return the shipped student's trunk at 256x256 on a grid, and the images that it was calibrated on."""
+    import dataclasses
+
+    from edgemat import calib_data
+    from edgemat.export import _trunk
+    from edgemat.model import weights
+
+    images = calib_data.load().resized(256, 256)[:12]
+    trunk = _trunk.from_student(weights.shipped(), 256, 256, folder / "shipped.onnx", images[:2])
+    grid = calibrate(onnx.load(trunk.path), images, Scheme.parse(scheme), "minmax")
+    return dataclasses.replace(trunk, grid=grid), images
