@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +20,12 @@ def shade(index: int) -> Example:
     alpha = np.full((32, 32), index / 255, np.float32)
     doubt = np.full((32, 32), index / 1000, np.float32)
     return Example(np.full((32, 32, 3), index, np.uint8), alpha, 1 - alpha, doubt)
+
+
+@pytest.fixture
+def importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let worker processes, which begin afresh, import this module, wherever pytest was started from."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2]))
 
 
 def numbers(batch: Batch) -> list[int]:
@@ -60,11 +67,13 @@ def test_processes_share_each_batch_without_overlap() -> None:
     assert parts == [[[4, 5], [8, 9]], [[6, 7], [10, 11]]]
 
 
+@pytest.mark.usefixtures("importable")
 def test_workers_change_nothing() -> None:
     found = [numbers(b) for b in batches(shade, student_recipe(steps=3, batch=2, workers=2), 0)]
     assert found == [[0, 1], [2, 3], [4, 5]]
 
 
+@pytest.mark.usefixtures("importable")
 def test_workers_begin_with_a_terminals_signals_blocked_and_the_loop_keeps_its_own() -> None:
     """Between a worker's start and its first line a signal to the whole group would end it, and the run with it."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
@@ -81,6 +90,7 @@ def masked(_: int) -> Example:
     return shade(int(ignored and not blocked))
 
 
+@pytest.mark.usefixtures("importable")
 def test_a_worker_is_no_copy_of_this_process() -> None:
     """Native run times do not survive a fork; what this process has loaded and set, a worker has not."""
     global _HERE

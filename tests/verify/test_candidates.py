@@ -35,6 +35,6 @@ def test_another_network_under_a_candidates_name_is_refused(tmp_path: Path) -> N
     torch.manual_seed(0)
     other = StudentConfig(widths=(8, 8, 16), depths=(0, 0, 0))
     weights.save(Student(other), tmp_path / "tiny" / "student.safetensors", CARD)
-    images = np.zeros((1, 64, 64, 3), np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3), np.uint8)
     with pytest.raises(InputError, match=r"student\.safetensors: a student of .*train tiny again"):
         compare({"tiny": TINY}, images, rounds=1, trained=tmp_path)
