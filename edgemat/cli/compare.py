@@ -1,4 +1,4 @@
-"""``edgemat compare``: is one network better than another, on the same images and clips?"""
+"""``edgemat compare``: tell whether one network is better than another, on the same images and clips."""
 
 from __future__ import annotations
 

@@ -23,6 +23,10 @@ from edgemat.train.qat import QuantizedNet
 from edgemat.train.recipe import QatRecipe
 from edgemat.train.stages import TOTAL, asked, constants_of, interpolated, measured
 
+_MOVED = "ranges and saturation are those of the calibration that training began with; scales have been learned since"
+    "ranges and saturation are those of the calibration that training began with; the scales have been learned since"
+)
+
 
 class QatStage:
     """Quantization-aware distillation: ground truth weighted by a teacher's doubt, and the float student's own alpha.
@@ -110,8 +114,10 @@ class QatStage:
         if self.recipe.keep_init:
             first = self.build(None).state_dict()
             net.load_state_dict(interpolated(net.state_dict(), first, self.recipe.keep_init))
+        notes = self.grid.passport.get("notes")
         passport = {
             **self.grid.passport,
+            "notes": [*(notes if isinstance(notes, list) else ()), _MOVED],
             "engine": "qat",
             "began": f"{self.recipe.method} of {self.recipe.calibration} training images",
             "steps": self.recipe.steps,

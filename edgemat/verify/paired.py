@@ -1,4 +1,4 @@
-"""Compare networks on the same images and clips: by how many per cent is one better, and is that more than chance?"""
+"""Compare networks on the same images and clips: by how many per cent one is better, and whether chance explains it."""
 
 from __future__ import annotations
 

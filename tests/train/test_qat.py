@@ -214,6 +214,7 @@ def test_the_result_is_whole_and_says_how_it_came_about(staged: Callable[..., Qa
     found = checkpoint.load(tmp_path / "student-static_w8c_a8s.safetensors")
     assert found.grid.scheme.symmetric
     assert (found.grid.passport["engine"], found.grid.passport["scales_frozen_from_step"]) == ("qat", 4)
+    assert "learned since" in str(found.grid.passport["notes"])
     trunk = _trunk.from_student(tmp_path / "student-static_w8c_a8s.safetensors", 64, 64, tmp_path / "trunk.onnx")
     assert trunk.grid is not None
 
@@ -234,13 +235,25 @@ def test_the_loss_joins_truth_and_the_float_student(staged: Callable[..., QatSta
     assert batch.teacher is not None
     torch.testing.assert_close(batch.teacher, stage.student(pixels(IMAGES)))
     terms = stage.losses(batch.teacher, batch, 0)
+    truth = float(losses.matting(batch.teacher, batch.alpha))
     assert float(terms["student"]) == 0.0
-    assert float(terms[TOTAL]) == pytest.approx(0.75 * float(losses.matting(batch.teacher, batch.alpha)))
+    assert float(terms[TOTAL]) == pytest.approx(0.75 * truth)
+    edged = staged(student_share=0.25, weighting="none", edges=2.0).losses(batch.teacher, batch, 0)
+    expected = 0.75 * truth + 2.0 * float(losses.edges(batch.teacher, batch.alpha))
+    assert float(edged[TOTAL]) == pytest.approx(expected)
 
 
-def test_a_recipe_refuses_what_cannot_be_trained() -> None:
-    for wrong in (
-        {"scheme": "int8"}, {"method": "guess"}, {"student_share": 2.0}, {"weighting": "sideways"}, {"calibration": 0},
-    ):  # fmt: skip
-        with pytest.raises(InputError, match=str(next(iter(wrong.values())))):
-            recipe(**wrong)
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"scheme": "int8"},
+        {"method": "guess"},
+        {"student_share": 2.0},
+        {"weighting": "sideways"},
+        {"calibration": 0},
+        {"edges": -1.0},
+    ],
+)
+def test_a_recipe_refuses_what_cannot_be_trained(wrong: dict[str, object]) -> None:
+    with pytest.raises(InputError, match=str(next(iter(wrong.values())))):
+        recipe(**wrong)
