@@ -24,8 +24,6 @@ from edgemat.train.recipe import QatRecipe
 from edgemat.train.stages import TOTAL, asked, constants_of, interpolated, measured
 
 _MOVED = "ranges and saturation are those of the calibration that training began with; scales have been learned since"
-    "ranges and saturation are those of the calibration that training began with; the scales have been learned since"
-)
 
 
 class QatStage:
