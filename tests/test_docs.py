@@ -94,7 +94,7 @@ def requirements(*leave_out: str) -> list[str]:
     project = tomllib.loads(text_of("pyproject.toml"))["project"]
     extras = project["optional-dependencies"].items()
     lines = [*project["dependencies"], *(line for name, e in extras if name not in leave_out for line in e)]
-    return [line for line in lines if not line.startswith("edgemat")]
+    return [line.partition(";")[0] for line in lines if not line.startswith("edgemat")]
 
 
 def pins(name: str) -> list[str]:

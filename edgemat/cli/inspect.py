@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 def inspect(file: Path, name: str | None, ops: bool, expect_int8: bool, as_json: bool) -> int:
     """Say what is really int8 in an artefact.
 
-    By operator and by byte, float islands named. Reads files of other tools as well: any ONNX, .tflite or Core ML package.
+    By operator and by byte, float islands named. Reads files of other tools as well: any ONNX, .tflite or Core ML
+    package.
     """
     from edgemat import export
 
