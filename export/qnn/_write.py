@@ -21,7 +21,8 @@ SOURCE = "source.onnx"
 NOTES = (
     "each context was compiled by Qualcomm's library on x86 and runs in it; no phone was asked",
     "contexts hold weights as the HTP lays them out: channels are padded to multiples of 32",
-    "the chip's number and architecture are read back from each binary",
+    "operators are counted as ONNX Runtime assigns them: Q/DQ nodes too, a shared DequantizeLinear for each reader",
+    "the HTP version of its chip is read back from each binary",
 )
 
 
