@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import operator
 from collections.abc import Sequence
 
 import numpy as np
@@ -56,8 +57,10 @@ class Unfused(OnnxRuntime):
         side = math.isqrt(len(seen))
         reals = [part.astype(F) * F(params.scale) for part in seen]
         columns = [reals[i::side] for i in range(side)] if side * side == len(seen) else [reals]
-        total = functools.reduce(np.add, [functools.reduce(np.add, column) for column in columns])
-        return params.codes(total / counts.astype(F))
+        sums = [functools.reduce(operator.add, column) for column in columns]
+        total: npt.NDArray[np.float32] = functools.reduce(operator.add, sums)
+        mean: npt.NDArray[np.float32] = np.divide(total, counts, dtype=F)
+        return params.codes(mean)
 
     def mean(self, sums: Sums, count: int, source: QParams, target: QParams) -> Codes:
         """Return codes of GlobalAveragePool."""

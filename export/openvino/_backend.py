@@ -1,4 +1,4 @@
-"""What imports OpenVINO, and so runs in a process of its own (`edgemat.export._isolated`)."""
+"""What imports OpenVINO, and so runs in a process of its own (`edgemat.export._isolated`); importing this does not."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import openvino
-import openvino.opset13 as ops
 
 from edgemat.errors import InputError, UnsupportedOpError
 
@@ -28,6 +26,8 @@ def to_ir(arguments: dict[str, Any], arrays: Arrays) -> tuple[dict[str, Any], Ar
     Raises:
         UnsupportedOpError: OpenVINO cannot read the graph.
     """
+    import openvino
+
     try:
         model = openvino.Core().read_model(arrays["model"].tobytes())
     except RuntimeError as error:
@@ -59,6 +59,8 @@ def _forget_names(model: Any) -> None:
 
 def execution(arguments: dict[str, Any], arrays: Arrays) -> tuple[dict[str, Any], Arrays]:
     """Return what the CPU executes for the IR at ``path``: a list of operators with their precisions."""
+    import openvino
+
     del arrays
     compiled = _compile(_read(arguments["path"]), arguments["path"])
     found = []
@@ -82,6 +84,8 @@ def execution(arguments: dict[str, Any], arrays: Arrays) -> tuple[dict[str, Any]
 
 
 def _read(path: str) -> Any:
+    import openvino
+
     try:
         return openvino.Core().read_model(path)
     except RuntimeError as error:
@@ -89,6 +93,8 @@ def _read(path: str) -> Any:
 
 
 def _compile(model: Any, path: str, threads: int = 1) -> Any:
+    import openvino
+
     try:
         return openvino.Core().compile_model(model, "CPU", {**CONFIG, "INFERENCE_NUM_THREADS": threads})
     except RuntimeError as error:
@@ -195,6 +201,8 @@ def _makes_codes(node: Any) -> bool:
 
 def _taken_apart(node: Any, tensor: str, scale: float, zero_point: int) -> Any:
     """Put codes into a FakeQuantize's place; return their port."""
+    from openvino import opset13 as ops
+
     readers = list(node.output(0).get_target_inputs())
     names = node.output(0).get_names()
     ends = [node.input_value(i) for i in (1, 2)]

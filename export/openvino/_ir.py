@@ -103,9 +103,9 @@ def _layers(root: ElementTree.Element) -> dict[int, Layer]:
     for layer in root.iterfind("./layers/layer"):
         identity, data = int(layer.attrib["id"]), layer.find("data")
         inputs = tuple(source for _, source in sorted(sources.get(identity, {}).items()))
-        port = layer.find("./output/port")
-        output = None if port is None else (_shape(port), port.attrib["precision"])
-        names = () if port is None else tuple(name for name in port.attrib.get("names", "").split(",") if name)
+        made = layer.find("./output/port")
+        output = None if made is None else (_shape(made), made.attrib["precision"])
+        names = () if made is None else tuple(name for name in made.attrib.get("names", "").split(",") if name)
         found[identity] = Layer(
             layer.attrib["name"], layer.attrib["type"], {} if data is None else data.attrib, inputs, output, names
         )

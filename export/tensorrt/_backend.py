@@ -1,4 +1,4 @@
-"""What imports TensorRT, and so runs in a process of its own (`edgemat.export._isolated`)."""
+"""What imports TensorRT, and so runs in a process of its own (`edgemat.export._isolated`); importing this does not."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import tensorrt
-import torch
 
 from edgemat.errors import InputError
 
@@ -21,6 +19,9 @@ _OLDEST = 10
 
 def probe(arguments: dict[str, Any], arrays: Arrays) -> tuple[dict[str, Any], Arrays]:
     """Return why no engine can be built here; an empty reason when one can."""
+    import tensorrt
+    import torch
+
     del arguments, arrays
     reason = ""
     if int(tensorrt.__version__.partition(".")[0]) < _OLDEST:
@@ -32,6 +33,9 @@ def probe(arguments: dict[str, Any], arrays: Arrays) -> tuple[dict[str, Any], Ar
 
 def timed(arguments: dict[str, Any], arrays: Arrays) -> tuple[dict[str, Any], Arrays]:
     """Return the figures of `edgemat.export.tensorrt._engine.Timing` for the file at ``path``."""
+    import tensorrt
+    import torch
+
     del arrays
     start = time.perf_counter()
     engine = Engine(Path(arguments["path"]))
@@ -60,6 +64,9 @@ class Engine:
 
     def __init__(self, path: Path) -> None:
         """Parse and build."""
+        import tensorrt
+        import torch
+
         self._logger = tensorrt.Logger(tensorrt.Logger.ERROR)
         self._runtime = tensorrt.Runtime(self._logger)
         self._engine = self._runtime.deserialize_cuda_engine(_plan(path, self._logger))
@@ -70,7 +77,7 @@ class Engine:
         )
         self._context.set_tensor_address("image", self._image.data_ptr())
         self._context.set_tensor_address("alpha", self._alpha.data_ptr())
-        self._stream = torch.cuda.Stream()
+        self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
 
     def execute(self) -> None:
         """Start a run of what stands in the input."""
@@ -78,6 +85,8 @@ class Engine:
 
     def run(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Return alpha, float32, (N, H, W), of RGB images, uint8, (N, H, W, 3)."""
+        import torch
+
         alphas = []
         for image in images:
             floats = np.ascontiguousarray(image.transpose(2, 0, 1)[None], np.float32) / np.float32(255)
@@ -96,6 +105,8 @@ def open_engine(path: Path) -> Engine:
 
 def _plan(path: Path, logger: Any) -> Any:
     """Return the serialised engine; types are the graph's own, so that nothing is computed in another precision."""
+    import tensorrt
+
     builder = tensorrt.Builder(logger)
     typed = getattr(tensorrt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)  # later versions know no other
     network = builder.create_network(0 if typed is None else 1 << int(typed))
