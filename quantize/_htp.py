@@ -31,7 +31,8 @@ class Htp(Rounding):
         if step == 0:
             return codes
         stored = np.rint(real * (F(1) / step))
-        return np.trunc(stored * step / largest).astype(np.int32)
+        found: Codes = np.trunc(stored * step / largest).astype(np.int32)
+        return found
 
     def sums(self, sums: Sums, factors: npt.NDArray[np.float32], source: QParams, target: QParams) -> Codes:
         """Return codes of a convolution; a cut sum counts as the middle of what was cut."""
@@ -49,7 +50,8 @@ class Htp(Rounding):
         constant = (target.zero_point << bits) - a.zero_point * first_factor - b.zero_point * second_factor
         constant = (constant + (1 << (bits - 1)) + 127) >> 8  # halves down
         total = first.astype(np.int64) * first_factor + second.astype(np.int64) * second_factor + (constant << 8)
-        return np.clip(total >> bits, target.low, target.high).astype(np.int32)
+        found: Codes = np.clip(total >> bits, target.low, target.high).astype(np.int32)
+        return found
 
     def multiply(self, first: Codes, second: Codes, sources: Sequence[QParams], target: QParams) -> Codes:
         """Return codes of ``first * second``: halves up."""
