@@ -21,7 +21,7 @@ class OpFact:
         name: As the file names it, or its output.
         kind: Operator type, as the file's format calls it.
         arithmetic: What it multiplies, adds or interpolates in: one of `INTEGERS`, one of `FLOATS`, or `MOVES`. An
-            operator between DequantizeLinear and QuantizeLinear counts as int8 where its runtime fuses the three, and as
+            operator between DequantizeLinear and QuantizeLinear counts as int8 where its runtime fuses the three, as
             float where it does not.
         weights: Bytes of the constants that it reads, by the type that stores them.
     """

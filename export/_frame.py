@@ -126,7 +126,8 @@ class _Job:
         if not result:
             kept = f"; {goal.name} of an earlier export was left as it is" if goal.exists() else ""
             result = replace(result, message=f"{result.message}\n  kept for inspection as {rejected}{kept}")
-        return replace(result, path=str(place), bytes=_size(place)), alpha
+        weighed = self.target.on_device(place) if result and self.target.on_device is not None else 0
+        return replace(result, path=str(place), bytes=_size(place), device_bytes=weighed), alpha
 
     def _judged(self, made: Path) -> tuple[Result, Alphas | None]:
         """Turn whatever happens into a result."""

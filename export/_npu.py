@@ -170,6 +170,19 @@ def htp_complaints(binary: bytes, chip: str) -> Iterator[str]:
         yield f"its binary is for HTP {words}, expected v{HTP[chip]} of {chip}"
 
 
+def on_device(folder: Path) -> int:
+    """Return the bytes of the largest compiled file of a folder: what one device gets at most.
+
+    Raises:
+        InputError: There is no such folder, or its report is not whole.
+    """
+    path = folder / REPORT
+    try:
+        return max(int(entry["bytes"]) for entry in json.loads(path.read_text(encoding="utf-8"))["compiled"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: not a whole report ({error!r}); export the model again") from error
+
+
 def notes(report: Mapping[str, Any]) -> tuple[str, ...]:
     """Return a line for each compiled file, for ``edgemat inspect``."""
     return tuple(

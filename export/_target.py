@@ -262,6 +262,8 @@ class Target:
         inspect: ``inspect(path)`` reads from the artefact what each operator computes in, and what its weights are
             stored in (``edgemat inspect``).
         scales: ``scales(path)`` reads the scales back from an integer artefact; None for a target without one.
+        on_device: ``on_device(path)`` returns the bytes of the file that one device gets, where an artefact holds one a
+            chip; None where the artefact is that file.
         scheme: Name of the grid that its integer precisions take (`edgemat.quantize.scheme`).
         platforms: Where its back end exists, as `this_platform` calls it; empty for everywhere.
         stores: Precisions that store integers but compute in float: their reference is the float network with the
@@ -280,6 +282,7 @@ class Target:
     check: Callable[[Path], tuple[str, ...]]
     inspect: Callable[[Path], Inspection]
     scales: Callable[[Path], Scales] | None = None
+    on_device: Callable[[Path], int] | None = None
     scheme: str = "static_w8c_a8"
     platforms: tuple[str, ...] = ()
     stores: tuple[str, ...] = ()

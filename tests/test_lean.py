@@ -10,6 +10,7 @@ import pytest
 HEAVY = (
     "PIL", "accelerate", "ai_edge_litert", "coremltools", "cv2", "flatbuffers", "matplotlib", "numpy", "onnx",
     "onnxruntime", "onnxscript", "onnxsim", "rich", "safetensors", "scipy", "skimage", "tensorboard", "torch",
+    "ethosu", "nncf", "onnxruntime_qnn", "openvino", "tensorrt",
 )  # fmt: skip
 LIGHT = (
     "edgemat", "edgemat.cli", "edgemat.console", "edgemat.data.archive", "edgemat.data.registry", "edgemat.doctor",

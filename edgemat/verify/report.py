@@ -60,6 +60,7 @@ class Result:
         message: Why it did not pass, and what to do; empty when it passed.
         path: Where the artefact lies; None when there is none.
         bytes: Size of the artefact, all files of a folder together.
+        device_bytes: Size of what one device gets: less than ``bytes`` where the artefact holds a file for each chip.
         float_bytes: Size of the float32 graph that it was made from.
         comparison: None when it did not run. An integer artefact's reference is on the same grid.
         on_grid: What an integer artefact was judged by; None for a float one.
@@ -75,6 +76,7 @@ class Result:
     message: str = ""
     path: str | None = None
     bytes: int = 0
+    device_bytes: int = 0
     float_bytes: int = 0
     comparison: Comparison | None = None
     on_grid: OnGrid | None = None
@@ -166,11 +168,12 @@ def _row(result: Result) -> tuple[str, ...]:
 
 
 def _size(result: Result) -> str:
-    """Return megabytes and, where the float graph's are known, the ratio to them."""
+    """Return megabytes on one device and, where the float graph's are known, the ratio to them."""
     if not result.path:
         return "-"
-    ratio = f" ({result.bytes / result.float_bytes:.2f})" if result.float_bytes else ""
-    return f"{result.bytes / 1e6:.2f} MB{ratio}"
+    shown = result.device_bytes or result.bytes
+    ratio = f" ({shown / result.float_bytes:.3f})" if result.float_bytes else ""
+    return f"{shown / 1e6:.2f} MB{ratio}"
 
 
 def _limit(gate: Mapping[str, float]) -> str:

@@ -48,6 +48,12 @@ def _scales(path: Path) -> Scales:
     return _read.scales(path)
 
 
+def _on_device(path: Path) -> int:
+    from edgemat.export import _npu
+
+    return _npu.on_device(path)
+
+
 TARGET = Target(
     name="ethos_u",
     title="Arm Ethos-U NPU: .tflite compiled by Vela for U55-128, U55-256, U65-512 and U85-1024",
@@ -61,4 +67,5 @@ TARGET = Target(
     check=_check,
     inspect=_inspect,
     scales=_scales,
+    on_device=_on_device,
 )

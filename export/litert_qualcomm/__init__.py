@@ -48,6 +48,12 @@ def _scales(path: Path) -> Scales:
     return _read.scales(path)
 
 
+def _on_device(path: Path) -> int:
+    from edgemat.export import _npu
+
+    return _npu.on_device(path)
+
+
 TARGET = Target(
     name="litert_qualcomm",
     title="Qualcomm NPU: .tflite compiled for SM8450, SM8550, SM8650, SM8750 and SM8850",
@@ -61,5 +67,6 @@ TARGET = Target(
     check=_check,
     inspect=_inspect,
     scales=_scales,
+    on_device=_on_device,
     platforms=("linux-x86_64",),
 )

@@ -23,7 +23,7 @@ from edgemat.export.tflite._reading import (
 
 SAME_SCALE = (
     *("AVERAGE_POOL_2D", "CONCATENATION", "DEPTH_TO_SPACE", "MAXIMUM", "MAX_POOL_2D", "MINIMUM", "PAD"),
-    *("RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR", "SPACE_TO_DEPTH"),
+    *("RESHAPE", "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR", "SPACE_TO_DEPTH", "SPLIT", "TRANSPOSE"),
 )
 """Operators whose kernels copy, select or interpolate codes as they are."""
 _ENDS = ("QUANTIZE", "DEQUANTIZE")
@@ -47,7 +47,8 @@ def complaints(model: Any) -> Iterator[str]:
         if type_of(graph, output) != "int8":
             continue
         if kind in SAME_SCALE:
-            yield from _unshared(graph, kind, [int(i) for i in op.inputs if type_of(graph, int(i)) == "int8"], output)
+            others = [int(i) for i in (*op.inputs, *op.outputs[1:]) if type_of(graph, int(i)) == "int8"]
+            yield from _unshared(graph, kind, others, output)
         if kind == "LOGISTIC" and _pair(graph, output) != _SIGMOID:
             yield f"tensor {name_of(graph, output)}: {_words(graph, output)}; LOGISTIC makes 1/256, zero point -128"
         if kind in WEIGHTED:

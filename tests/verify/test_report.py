@@ -51,7 +51,7 @@ def test_rows() -> None:
         PASSED, float_bytes=4_000_000, gate={"lsb": 1, "within_one": 0.99, "scales": 0.0},
         on_grid=OnGrid(1, "head", 23, 0.99912, 0.97, 0.0),
     )  # fmt: skip
-    assert report(integer).rows()[0][3:9] == ("1.23 MB (0.31)", "3.00e-03", "1.00e-04", "1", "99.91%", "1 LSB, 99%")
+    assert report(integer).rows()[0][3:9] == ("1.23 MB (0.309)", "3.00e-03", "1.00e-04", "1", "99.91%", "1 LSB, 99%")
 
 
 def test_text_shows_the_messages() -> None:
