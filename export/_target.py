@@ -49,7 +49,7 @@ class Gate:
 
     def __str__(self) -> str:
         """Return the limits in a few words."""
-        return f"max {self.max_abs:g}, mean {self.mean_abs:g}"
+        return f"{self.max_abs:g}, {self.mean_abs:g}"
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class IntegerGate:
 
     def __str__(self) -> str:
         """Return the limits in a few words."""
-        return f"{self.lsb} LSB a tensor, {self.within_one:.0%} of alpha within 1"
+        return f"{self.lsb} LSB, {self.within_one:.0%}"
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ def markdown_table(listing: tuple[Target, ...]) -> str:
         listing: The targets, in the order of the rows.
     """
     rows = [
-        ["`--target`", "makes", "precision: difference allowed", "what the check runs", "extra"],
+        ["`--target`", "makes", "precision: largest and mean difference allowed; of integers: LSB a tensor, alpha within one", "what the check runs", "extra"],
         ["---"] * 5,
         *([f"`{t.name}`", t.title, _gates(t), t.proves, f"`{t.extra}`"] for t in listing),
     ]
