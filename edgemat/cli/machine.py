@@ -12,6 +12,8 @@ from edgemat import console
 if TYPE_CHECKING:
     from edgemat.export._target import Target
 
+GATES = "precision: largest and mean difference allowed; of integers: LSB a tensor, alpha within one"
+
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
@@ -37,7 +39,7 @@ def markdown_table(listing: tuple[Target, ...]) -> str:
         listing: The targets, in the order of the rows.
     """
     rows = [
-        ["`--target`", "makes", "precision: largest and mean difference allowed; of integers: LSB a tensor, alpha within one", "what the check runs", "extra"],
+        ["`--target`", "makes", GATES, "what the check runs", "extra"],
         ["---"] * 5,
         *([f"`{t.name}`", t.title, _gates(t), t.proves, f"`{t.extra}`"] for t in listing),
     ]
