@@ -33,7 +33,11 @@ def _common(command: _F) -> _F:
             required=True,
             help="Folder of the run; a checkpoint in it is resumed.",
         ),
-        click.option("--init", type=click.Path(path_type=Path), help="Weights to begin with; by default fresh ones, for qat our student."),
+        click.option(
+            "--init",
+            type=click.Path(path_type=Path),
+            help="Weights to begin with; by default fresh ones, for qat our student.",
+        ),
         click.option(
             "--data",
             type=click.Path(path_type=Path),

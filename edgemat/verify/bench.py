@@ -71,11 +71,11 @@ def bench(
         BackendMissingError: ONNX Runtime or LiteRT is not installed.
     """
     with tempfile.TemporaryDirectory() as folder:
-        size, place = images.shape[1:3], Path(folder)
-        trunk = _trunk.from_student(weights, *size, place / "trunk.onnx")
+        height, width, place = images.shape[1], images.shape[2], Path(folder)
+        trunk = _trunk.from_student(weights, height, width, place / "trunk.onnx")
         integer = trunk
         if weights is None:
-            integer = _trunk.from_student(shipped_quantized(get("onnx").scheme), *size, place / "integer.onnx")
+            integer = _trunk.from_student(shipped_quantized(get("onnx").scheme), height, width, place / "integer.onnx")
         elif trunk.grid is None:
             integer = calibrated(trunk, images)
         calls, left_out = student_calls(trunk, integer, threads, place), {}
