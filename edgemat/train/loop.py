@@ -173,15 +173,15 @@ class Run:
 
 
 def _expect_constants(was: object, now: Mapping[str, float], path: Path) -> None:
-    """Refuse to go on with another teacher; the last digits may differ, as they do from machine to machine."""
+    """Refuse to go on with another teacher or float student; last digits differ from machine to machine."""
     if not isinstance(was, Mapping):
         return  # an earlier version did not note them
     for name in {**was, **now}:
         before, after = was.get(name, math.nan), now.get(name, math.nan)
         if not math.isclose(before, after, rel_tol=1e-3):
             raise InputError(
-                f"{path}: made with another --teacher ({name} of its uncertainty was {before:.6g}, now {after:.6g}); "
-                "give that teacher, or another --out"
+                f"{path}: made with another --teacher or --init ({name} was {before:.6g}, now {after:.6g}); "
+                "give that one, or another --out"
             )
 
 
