@@ -7,6 +7,7 @@ compares and reports, so that a target only converts and runs. Nothing else in t
 from __future__ import annotations
 
 import abc
+import importlib
 import importlib.util
 import platform
 import sys
@@ -14,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from edgemat.errors import InputError
 
@@ -241,6 +242,25 @@ class Runner(abc.ABC):
     ) -> None:
         """Close the runner."""
         self.close()
+
+
+def lazy(package: str, place: str) -> Callable[..., Any]:
+    """Return a function that is imported when it is called, so that listing a target loads no back end.
+
+    Args:
+        package: The target's package, its ``__name__``.
+        place: ``module:function`` inside it.
+
+    Example:
+        >>> lazy("edgemat", "inspection:OpFact")("first", "Conv", "int8").kind
+        'Conv'
+    """
+    module, _, name = place.partition(":")
+
+    def call(*arguments: object) -> Any:
+        return getattr(importlib.import_module(f"{package}.{module}"), name)(*arguments)
+
+    return call
 
 
 @dataclass(frozen=True)

@@ -7,46 +7,8 @@ an int8 path, A17 Pro and M4 and later, and may be slower elsewhere: measure it 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
 
-from edgemat.export._target import Gate, IntegerGate, Target
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from edgemat.export._target import Runner, Scales, Trunk
-    from edgemat.inspection import Inspection
-
-
-def _convert(trunk: Trunk, precision: str, path: Path) -> None:
-    from edgemat.export.coreml import _write
-
-    _write.convert(trunk, precision, path)
-
-
-def _load(path: Path) -> Runner:
-    from edgemat.export.coreml import _runner
-
-    return _runner.load(path)
-
-
-def _read_back(path: Path) -> tuple[str, ...]:
-    from edgemat.export.coreml import _check
-
-    return _check.check(path)
-
-
-def _facts(path: Path) -> Inspection:
-    from edgemat.export.coreml import _inspect
-
-    return _inspect.inspect(path)
-
-
-def _scales(path: Path) -> Scales:
-    from edgemat.export.coreml import _codes
-
-    return _codes.scales(path)
-
+from edgemat.export._target import Gate, IntegerGate, Target, lazy
 
 TARGET = Target(
     name="coreml",
@@ -66,10 +28,10 @@ TARGET = Target(
         else "the saved package's operations and weights in numpy, rounded as the file states; "
         "not Core ML itself, nor its placement and rounding on a phone's GPU or Neural Engine"
     ),
-    convert=_convert,
-    load=_load,
-    check=_read_back,
-    inspect=_facts,
-    scales=_scales,
+    convert=lazy(__name__, "_write:convert"),
+    load=lazy(__name__, "_runner:load"),
+    check=lazy(__name__, "_check:check"),
+    inspect=lazy(__name__, "_inspect:inspect"),
+    scales=lazy(__name__, "_codes:scales"),
     stores=("w8",),
 )

@@ -7,52 +7,7 @@ source where the chip is not known: the provider compiles that on the phone.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from edgemat.export._target import IntegerGate, Target
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from edgemat.export._target import Runner, Scales, Trunk
-    from edgemat.inspection import Inspection
-
-
-def _convert(trunk: Trunk, precision: str, path: Path) -> None:
-    from edgemat.export.qnn import _write
-
-    _write.convert(trunk, precision, path)
-
-
-def _load(path: Path) -> Runner:
-    from edgemat.export.qnn import _read
-
-    return _read.load(path)
-
-
-def _check(path: Path) -> tuple[str, ...]:
-    from edgemat.export.qnn import _read
-
-    return _read.check(path)
-
-
-def _inspect(path: Path) -> Inspection:
-    from edgemat.export.qnn import _read
-
-    return _read.inspect(path)
-
-
-def _scales(path: Path) -> Scales:
-    from edgemat.export.qnn import _read
-
-    return _read.scales(path)
-
-
-def _on_device(path: Path) -> int:
-    from edgemat.export import _npu
-
-    return _npu.on_device(path)
-
+from edgemat.export._target import IntegerGate, Target, lazy
 
 TARGET = Target(
     name="qnn",
@@ -62,11 +17,11 @@ TARGET = Target(
     extra="qnn",
     requires=("onnx", "onnxruntime", "onnxruntime_qnn"),
     proves="Runs each context in Qualcomm's HTP library on x86, no CPU fallback, assignment read back; not a phone.",
-    convert=_convert,
-    load=_load,
-    check=_check,
-    inspect=_inspect,
-    scales=_scales,
-    on_device=_on_device,
+    convert=lazy(__name__, "_write:convert"),
+    load=lazy(__name__, "_read:load"),
+    check=lazy(__name__, "_read:check"),
+    inspect=lazy(__name__, "_read:inspect"),
+    scales=lazy(__name__, "_read:scales"),
+    on_device=lazy("edgemat.export", "_npu:on_device"),
     platforms=("linux-x86_64",),
 )

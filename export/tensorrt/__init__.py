@@ -2,46 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from edgemat.export._target import IntegerGate, Target
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from edgemat.export._target import Runner, Scales, Trunk
-    from edgemat.inspection import Inspection
-
-
-def _convert(trunk: Trunk, precision: str, path: Path) -> None:
-    from edgemat.export.tensorrt._write import convert
-
-    convert(trunk, precision, path)
-
-
-def _load(path: Path) -> Runner:
-    from edgemat.export.tensorrt._runner import load
-
-    return load(path)
-
-
-def _complaints(path: Path) -> tuple[str, ...]:
-    from edgemat.export.tensorrt._check import check
-
-    return check(path)
-
-
-def _inspect(path: Path) -> Inspection:
-    from edgemat.export.tensorrt._readback import inspect
-
-    return inspect(path)
-
-
-def _scales(path: Path) -> Scales:
-    from edgemat.export.tensorrt._readback import scales
-
-    return scales(path)
-
+from edgemat.export._target import IntegerGate, Target, lazy
 
 TARGET = Target(
     name="tensorrt",
@@ -51,10 +12,10 @@ TARGET = Target(
     extra="tensorrt",
     requires=("onnx", "onnxruntime"),
     proves="TensorRT's rules hold, and what the graph computes (ONNX Runtime); an engine only where there is a GPU",
-    convert=_convert,
-    load=_load,
-    check=_complaints,
-    inspect=_inspect,
-    scales=_scales,
+    convert=lazy(__name__, "_write:convert"),
+    load=lazy(__name__, "_runner:load"),
+    check=lazy(__name__, "_check:check"),
+    inspect=lazy(__name__, "_readback:inspect"),
+    scales=lazy(__name__, "_readback:scales"),
     scheme="static_w8c_a8s",
 )

@@ -2,46 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from edgemat.export._target import Gate, IntegerGate, Target
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from edgemat.export._target import Runner, Scales, Trunk
-    from edgemat.inspection import Inspection
-
-
-def _write(trunk: Trunk, precision: str, path: Path) -> None:
-    from edgemat.export.tflite._convert import convert
-
-    convert(trunk, precision, path)
-
-
-def _load(path: Path) -> Runner:
-    from edgemat.export.tflite._runner import LiteRTRunner
-
-    return LiteRTRunner(path)
-
-
-def _complaints(path: Path) -> tuple[str, ...]:
-    from edgemat.export.tflite._check import check
-
-    return check(path)
-
-
-def _facts(path: Path) -> Inspection:
-    from edgemat.export.tflite._inspect import inspect
-
-    return inspect(path)
-
-
-def _scales(path: Path) -> Scales:
-    from edgemat.export.tflite._inspect import scales
-
-    return scales(path)
-
+from edgemat.export._target import Gate, IntegerGate, Target, lazy
 
 TARGET = Target(
     name="tflite",
@@ -56,9 +17,9 @@ TARGET = Target(
     extra="tflite",
     requires=("ai_edge_litert", "flatbuffers"),
     proves="runs the file in LiteRT with XNNPACK, as a phone's CPU does; proves nothing about a phone's GPU or NPU",
-    convert=_write,
-    load=_load,
-    check=_complaints,
-    inspect=_facts,
-    scales=_scales,
+    convert=lazy(__name__, "_convert:convert"),
+    load=lazy(__name__, "_runner:LiteRTRunner"),
+    check=lazy(__name__, "_check:check"),
+    inspect=lazy(__name__, "_inspect:inspect"),
+    scales=lazy(__name__, "_inspect:scales"),
 )
