@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _TRACED = 2
 """Images whose every tensor is compared."""
+_HALF = 2.0**-11
+"""Largest relative rounding to float16, in which a file that only stores integers may state their scales."""
 
 
 @dataclass(frozen=True)
@@ -142,16 +144,16 @@ def _judge_integer(
     references: References,
 ) -> Verdict:
     assert trunk.grid is not None
-    reference = references.on_grid(trunk, runner.rounding)
+    integer, reference = references.integer(trunk, runner.rounding), references.on_grid(trunk, runner.rounding)
     wrong = complaints(alpha, reference.shape, 1e-3)
     if wrong:
         return Verdict(tuple(wrong))
-    end = trunk.grid.activations[_output(trunk.grid)]
+    end = trunk.grid.activations[integer.graph.outputs[0]]
     share = layers.end_to_end(end.codes(alpha), end.codes(reference))
     stated, largest = scale_differences(target, trunk.grid, path, gate.scales)
     wrong += stated
     checked = layers.merge(
-        layers.check(references.integer(trunk, runner.rounding), runner.codes(image), image, gate.lsb, gate.differ)
+        layers.check(integer, runner.codes(image), image, gate.lsb, gate.differ)
         for image in references.images[:_TRACED]
     )
     wrong += [str(layer) for layer in checked.failed]
@@ -168,14 +170,9 @@ def _judge_integer(
     return Verdict(tuple(wrong), compare(alpha, reference), figures)
 
 
-def _output(grid: Grid) -> str:
-    """Return the tensor that leaves the network: the trunk calls it ``alpha``."""
-    return "alpha" if "alpha" in grid.activations else next(reversed(list(grid.activations)))
-
-
 def _scale_faults(target: Target, trunk: Trunk, path: Path) -> list[str]:
     assert trunk.grid is not None
-    return scale_differences(target, trunk.grid, path, 1e-3, activations=False)[0]
+    return scale_differences(target, trunk.grid, path, _HALF, activations=False)[0]
 
 
 def scale_differences(

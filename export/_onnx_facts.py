@@ -33,11 +33,16 @@ def inspect(path: Path) -> Inspection:
         for name in node.input:
             readers.setdefault(name, []).append(node)
     sizes = {t.name: (_kind(t.data_type), _graph.size_of(t)) for t in model.graph.initializer}
-    float_type = "float16" if any(kind == "float16" for kind, _ in sizes.values()) else "float32"
+    float_type, constants = _float_type(model), set(sizes)
+    activations: Counter[str] = Counter()
     ops = []
     for node in model.graph.node:
         if node.op_type in _PAIR:
+            activations["int8"] += node.op_type == "QuantizeLinear" and node.input[0] not in constants
             continue
+        between = _is_between(node, reads, readers, constants)
+        if not between and node.op_type not in _FOLLOWERS:
+            activations[float_type] += 1
         weights: Counter[str] = Counter()
         for name in node.input:
             source = reads.get(name)
@@ -45,10 +50,10 @@ def inspect(path: Path) -> Inspection:
                 if constant in sizes:
                     weights[sizes[constant][0]] += sizes[constant][1]
         arithmetic = MOVES if node.op_type in _MOVING else float_type
-        if arithmetic != MOVES and _is_between(node, reads, readers, set(sizes)):
+        if arithmetic != MOVES and between:
             arithmetic = "int8"
         ops.append(OpFact(node.name or node.output[0], node.op_type, arithmetic, dict(weights)))
-    return Inspection(str(path), "ONNX", tuple(ops), _activations(model), _notes(model))
+    return Inspection(str(path), "ONNX", tuple(ops), dict(+activations), _notes(model))
 
 
 def _is_between(
@@ -73,19 +78,7 @@ def _kind(data_type: int) -> str:
     return str(onnx.helper.tensor_dtype_to_np_dtype(data_type))
 
 
-def _activations(model: ModelProto) -> dict[str, int]:
-    """Count the tensors between operators: codes, and reals that no pair encloses."""
-    constants = {t.name for t in model.graph.initializer}
-    count: Counter[str] = Counter()
-    for node in model.graph.node:
-        if node.op_type == "QuantizeLinear" and node.input[0] not in constants:
-            count["int8"] += 1
-    if not count:
-        count[str(inspect_float(model))] = sum(len(node.output) for node in model.graph.node)
-    return dict(count)
-
-
-def inspect_float(model: ModelProto) -> str:
+def _float_type(model: ModelProto) -> str:
     """Return the type that a float file's weights are stored in."""
     kinds = {_kind(t.data_type) for t in model.graph.initializer}
     return "float16" if "float16" in kinds else "float32"

@@ -124,6 +124,9 @@ def test_a_kept_node_computes_in_float(int_trunk: Trunk, precision: str, tmp_pat
     trunk = kept(int_trunk, "downs.0", "laterals.0.add")
     TARGET.convert(trunk, precision, tmp_path / "kept.onnx")
     assert TARGET.check(tmp_path / "kept.onnx") == ()
+    found = TARGET.inspect(tmp_path / "kept.onnx")
+    assert {op.name for op in found.islands} == {"downs.0", "laterals.0.add"}
+    assert found.activations["float32"] == 2
 
 
 def test_a_kept_node_that_the_runtime_quantizes_is_found(int_trunk: Trunk, tmp_path: Path) -> None:
