@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgemat.errors import EdgematError, InputError, OutputError
+from edgemat.export import _reference
 from edgemat.export._compare import References, judge
 from edgemat.export._target import Target, Trunk, Trunks
 from edgemat.files import atomic_path, sha256, write_json
@@ -45,8 +46,8 @@ def export(
 
     A float artefact is compared with ONNX Runtime on the float graph; an integer one with the reference on the same
     grid, tensor by tensor. An artefact that fails is kept beside its place as ``NAME.rejected.SUFFIX``; an earlier
-    good one stays. A target that fails, or crashes, does not stop the others. ``report.json`` and ``preview.png`` are
-    written beside the artefacts.
+    good one stays. A target that fails, or crashes, does not stop the others. ``report.json``, ``preview.png`` and, for
+    those who judge the folder later, the graphs themselves (``reference/``) are written beside the artefacts.
 
     Args:
         trunks: The graphs to export.
@@ -72,13 +73,14 @@ def export(
         made = [job.run(out_dir) for job in jobs]
     alphas = {f"{result.target} {result.precision}": alpha for result, alpha in made if alpha is not None}
     picture = out_dir / "preview.png"
-    on_progress("preview and report: write")
     preview.write(picture, images, reference, alphas)
     command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
     results = tuple(result for result, _ in made)
     report = Report(
         results, _facts(trunks.any(), len(images)), _machine([target for target, _ in wanted]), command, str(picture)
     )
+    on_progress("preview and report: write")
+    _reference.save(trunks, out_dir / _reference.FOLDER)
     write_json(out_dir / "report.json", report.to_json())
     return report
 
@@ -127,7 +129,7 @@ class _Job:
             kept = f"; {goal.name} of an earlier export was left as it is" if goal.exists() else ""
             result = replace(result, message=f"{result.message}\n  kept for inspection as {rejected}{kept}")
         weighed = self.target.on_device(place) if result and self.target.on_device is not None else 0
-        return replace(result, path=str(place), bytes=_size(place), device_bytes=weighed), alpha
+        return replace(result, path=str(place), sha256=sha256(place), bytes=_size(place), device_bytes=weighed), alpha
 
     def _judged(self, made: Path) -> tuple[Result, Alphas | None]:
         """Turn whatever happens into a result."""

@@ -77,7 +77,9 @@ class _Size(click.ParamType["tuple[int, int]"]):
 @click.option(
     "--target", "chosen", type=_TargetNames(), multiple=True, required=True, help="Repeatable, or joined by commas."
 )
-@click.option("--precision", metavar="NAME", help="fp32, fp16, int8 ...; each target's own default if left out.")
+@click.option(
+    "--precision", metavar="NAME", help="fp32, fp16, int8 ..., or all; each target's own default if left out."
+)
 @click.option("--size", type=_Size(), help="Height and width of the input; 256x256, or that of --model.")
 @click.option(
     "--weights",
@@ -129,10 +131,13 @@ def export(
 
 
 def _wanted(chosen: Sequence[_Chosen], precision: str | None) -> list[tuple[Target, str]]:
-    """Return every target with its precision; one that ``all`` brought along and does not make it is left out."""
+    """Return every target with its precision, or with all; one that ``all`` brought along and lacks it is left out."""
     named = {name for group in chosen for name in group.by_name}
     found = []
     for target in {target.name: target for group in chosen for target in group.targets}.values():
+        if precision == ALL:
+            found += [(target, name) for name in target.gates]
+            continue
         wanted = target.precision(precision)
         if wanted is not None:
             found.append((target, wanted))

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 STATES = ("passed", "gate", "error", "unavailable")
 """``gate``: made and run, too far from the reference. ``error``: not made, not run, or not as promised."""
 
@@ -59,6 +59,7 @@ class Result:
         state: One of `STATES`.
         message: Why it did not pass, and what to do; empty when it passed.
         path: Where the artefact lies; None when there is none.
+        sha256: Of the artefact as it was written (`edgemat.files.sha256`); empty when there is none.
         bytes: Size of the artefact, all files of a folder together.
         device_bytes: Size of what one device gets: less than ``bytes`` where the artefact holds a file for each chip.
         float_bytes: Size of the float32 graph that it was made from.
@@ -75,6 +76,7 @@ class Result:
     state: str
     message: str = ""
     path: str | None = None
+    sha256: str = ""
     bytes: int = 0
     device_bytes: int = 0
     float_bytes: int = 0

@@ -92,7 +92,7 @@ def test_export_passes_its_gate(name: str, precision: str, trunks: Trunks, image
     path = tmp_path / f"{trunks.any().info.name}-{precision}{target.suffix}"
     assert result.path == str(path)
     assert path.exists()
-    assert {p.name for p in tmp_path.iterdir()} == {path.name, "report.json", "preview.png"}
+    assert {p.name for p in tmp_path.iterdir()} == {path.name, "report.json", "preview.png", "reference"}
 
 
 @pytest.mark.parametrize(("name", "precision"), CASES)

@@ -60,10 +60,10 @@ def test_pass(trunks: Trunks, images: Images, tmp_path: Path) -> None:
     report = export_(trunks, [TARGET], "fp16", tmp_path, images, said.append)
     assert report
     assert report.exit_code == 0
-    assert contents(tmp_path) == {"student-fp16.onnx", "report.json", "preview.png"}
+    assert contents(tmp_path) == {"student-fp16.onnx", "report.json", "preview.png", "reference"}
     assert said[:3] == ["reference: run", "onnx fp16: convert", "onnx fp16: run"]
     saved = json.loads((tmp_path / "report.json").read_text())
-    assert saved["schema_version"] == 2
+    assert saved["schema_version"] == 3
     assert saved["passed"] is True
     assert saved["results"][0]["comparison"]["images"] == len(images)
     assert saved["results"][0]["bytes"] == (tmp_path / "student-fp16.onnx").stat().st_size
@@ -92,9 +92,9 @@ def test_a_failed_gate_keeps_the_earlier_artefact(name: str, trunks: Trunks, ima
 
 def test_a_pass_removes_the_earlier_rejected(trunks: Trunks, images: Images, tmp_path: Path) -> None:
     export_(trunks, [planted(FAULTS["bias_dropped"])], None, tmp_path, images)
-    assert contents(tmp_path) == {"student-fp32.rejected.onnx", "report.json", "preview.png"}
+    assert contents(tmp_path) == {"student-fp32.rejected.onnx", "report.json", "preview.png", "reference"}
     assert export_(trunks, [TARGET], None, tmp_path, images)
-    assert contents(tmp_path) == {"student-fp32.onnx", "report.json", "preview.png"}
+    assert contents(tmp_path) == {"student-fp32.onnx", "report.json", "preview.png", "reference"}
 
 
 @pytest.mark.parametrize(
@@ -151,10 +151,10 @@ def test_a_wrong_output_fails(alpha: object, reason: str, trunks: Trunks, images
 
 def test_an_interrupt_leaves_nothing(trunks: Trunks, images: Images, tmp_path: Path) -> None:
     assert export_(trunks, [TARGET], None, tmp_path, images)
-    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     with pytest.raises(KeyboardInterrupt):
         export_(trunks, [raising(KeyboardInterrupt())], None, tmp_path, images)
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
 def test_usage_is_refused_before_anything_is_made(trunks: Trunks, images: Images, tmp_path: Path) -> None:

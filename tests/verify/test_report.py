@@ -63,7 +63,7 @@ def test_text_shows_the_messages() -> None:
 
 def test_json() -> None:
     value = json.loads(json.dumps(report(PASSED, ABSENT).to_json(), allow_nan=False))
-    assert value["schema_version"] == 2
+    assert value["schema_version"] == 3
     assert value["passed"] is False
     assert value["results"][0]["comparison"] == {"max_abs": 3e-3, "mean_abs": 1e-4, "psnr": 65.4, "images": 24}
     assert value["results"][1]["state"] == "unavailable"
