@@ -15,7 +15,7 @@ QUESTIONS = (CONVERSION, QUANTIZATION, COMPOSITE)
 """Against the reference at the same precision; on ground truth, beside the float network; in the frame a user sees."""
 STATES = ("passed", "gate", "error", "crashed", "timeout", "unavailable")
 """``gate``: a figure is beyond its limit. ``error``: it raised, or returned NaN, a wrong shape or range. ``crashed``,
-``timeout``: its process died, or gave no answer in time. ``unavailable``: its back end cannot run here, never a pass."""
+``timeout``: its process died, or gave no answer in time. ``unavailable``: its back end cannot run here: no pass."""
 
 
 @dataclass(frozen=True)
