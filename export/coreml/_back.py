@@ -35,7 +35,7 @@ class _Graph:
         if array.dtype not in (np.int8, np.uint8):
             array = array.astype(np.float32) if array.dtype.kind == "f" else array.astype(np.int64)
         name = f"constant_{len(self.weights)}"
-        self.weights.append(onnx.numpy_helper.from_array(np.ascontiguousarray(array), name))
+        self.weights.append(onnx.numpy_helper.from_array(np.asarray(array, order="C"), name))
         return name
 
     def name(self, argument: Any) -> str:
