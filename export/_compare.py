@@ -92,9 +92,32 @@ class References:
         return self._alphas[key]
 
 
-def judge(
+@dataclass(frozen=True)
+class Measured:
+    """What was measured of one artefact, before anything is judged.
+
+    Attributes:
+        unusable: Why its alpha cannot be compared: its type, shape or range; empty when it can.
+        comparison: Alpha beside its reference; None where it could not be compared.
+        agreement: How far an integer artefact's alpha agrees with the reference on the grid; None for a float one.
+        layers: An integer artefact's tensors, each beside what the reference makes of the same inputs.
+        stated: What the scales in the file have wrong, a line each.
+        scales: Largest relative difference of a scale in the file from the grid's.
+        float_trunk: The float graph that a float artefact is compared with; None for an integer one.
+    """
+
+    unusable: tuple[str, ...] = ()
+    comparison: Comparison | None = None
+    agreement: layers.Agreement | None = None
+    layers: layers.LayerCheck | None = None
+    stated: tuple[str, ...] = ()
+    scales: float = 0.0
+    float_trunk: Trunk | None = None
+
+
+def measure(
     target: Target, precision: str, trunk: Trunk, path: Path, runner: Runner, alpha: Alphas, references: References
-) -> Verdict:
+) -> Measured:
     """Compare what an artefact returned with its reference.
 
     Args:
@@ -108,33 +131,19 @@ def judge(
     """
     gate = target.gates[precision]
     if isinstance(gate, IntegerGate):
-        return _judge_integer(target, gate, trunk, path, runner, alpha, references)
+        return _measured_integer(target, gate, trunk, path, runner, alpha, references)
+    stated: list[str] = []
     if precision in target.stores:
-        stated = _scale_faults(target, trunk, path)
-        verdict = _judge_float(gate, references.stored(trunk), runner, alpha, references)
-        return Verdict((*stated, *verdict.wrong), verdict.comparison)
-    return _judge_float(gate, trunk, runner, alpha, references)
-
-
-def _judge_float(gate: Gate, trunk: Trunk, runner: Runner, alpha: Alphas, references: References) -> Verdict:
+        assert trunk.grid is not None
+        stated = scale_differences(target, trunk.grid, path, _HALF, activations=False)[0]
+        trunk = references.stored(trunk)
     reference = references.plain(trunk)
-    wrong, found = complaints(alpha, reference.shape, gate.max_abs), None
-    if not wrong:
-        found = compare(alpha, reference)
-        if found.max_abs <= gate.max_abs and found.mean_abs <= gate.mean_abs:
-            return Verdict((), found)
-        wrong = [
-            f"alpha differs by max {found.max_abs:.3g}, mean {found.mean_abs:.3g}; "
-            f"the gate is max {gate.max_abs:g}, mean {gate.mean_abs:g}"
-        ]
-    try:
-        wrong += diagnose(trunk, runner, references.images, gate).findings
-    except Exception as error:  # the verdict stands without an explanation
-        wrong.append(f"no diagnosis: {type(error).__name__}: {error}")
-    return Verdict(tuple(wrong), found)
+    unusable = complaints(alpha, reference.shape, gate.max_abs)
+    comparison = None if unusable else compare(alpha, reference)
+    return Measured(tuple(unusable), comparison, stated=tuple(stated), float_trunk=trunk)
 
 
-def _judge_integer(
+def _measured_integer(
     target: Target,
     gate: IntegerGate,
     trunk: Trunk,
@@ -142,21 +151,54 @@ def _judge_integer(
     runner: Runner,
     alpha: Alphas,
     references: References,
-) -> Verdict:
+) -> Measured:
     assert trunk.grid is not None
     integer, reference = references.integer(trunk, runner.rounding), references.on_grid(trunk, runner.rounding)
-    wrong = complaints(alpha, reference.shape, 1e-3)
-    if wrong:
-        return Verdict(tuple(wrong))
+    if unusable := complaints(alpha, reference.shape, 1e-3):
+        return Measured(tuple(unusable))
     end = trunk.grid.activations[integer.graph.outputs[0]]
     share = layers.end_to_end(end.codes(alpha), end.codes(reference))
     stated, largest = scale_differences(target, trunk.grid, path, gate.scales)
-    wrong += stated
     checked = layers.merge(
         layers.check(integer, runner.codes(image), image, gate.lsb, gate.differ)
         for image in references.images[:_TRACED]
     )
-    wrong += [str(layer) for layer in checked.failed]
+    return Measured((), compare(alpha, reference), share, checked, tuple(stated), largest)
+
+
+def judge(
+    target: Target, precision: str, trunk: Trunk, path: Path, runner: Runner, alpha: Alphas, references: References
+) -> Verdict:
+    """Hold what `measure` finds against the target's gate; arguments as there."""
+    measured = measure(target, precision, trunk, path, runner, alpha, references)
+    gate = target.gates[precision]
+    if isinstance(gate, IntegerGate):
+        return _judge_integer(gate, measured)
+    return _judge_float(gate, measured, runner, references)
+
+
+def _judge_float(gate: Gate, measured: Measured, runner: Runner, references: References) -> Verdict:
+    assert measured.float_trunk is not None
+    wrong, found = list(measured.unusable), measured.comparison
+    if found is not None:
+        if found.max_abs <= gate.max_abs and found.mean_abs <= gate.mean_abs:
+            return Verdict(measured.stated, found)
+        wrong = [
+            f"alpha differs by max {found.max_abs:.3g}, mean {found.mean_abs:.3g}; "
+            f"the gate is max {gate.max_abs:g}, mean {gate.mean_abs:g}"
+        ]
+    try:
+        wrong += diagnose(measured.float_trunk, runner, references.images, gate).findings
+    except Exception as error:  # the verdict stands without an explanation
+        wrong.append(f"no diagnosis: {type(error).__name__}: {error}")
+    return Verdict((*measured.stated, *wrong), found)
+
+
+def _judge_integer(gate: IntegerGate, measured: Measured) -> Verdict:
+    share, checked = measured.agreement, measured.layers
+    if measured.unusable or share is None or checked is None:
+        return Verdict(measured.unusable)
+    wrong = [*measured.stated, *map(str, checked.failed)]
     if checked.missing:
         wrong.append(f"{len(checked.missing)} tensors are not shown, so not compared: {', '.join(checked.missing[:5])}")
     if share.within_one < gate.within_one:
@@ -166,13 +208,8 @@ def _judge_integer(
         )
     worst = checked.worst
     lsb, tensor = (worst.lsb, worst.tensor) if worst is not None and worst.lsb else (0, "")
-    figures = OnGrid(lsb, tensor, len(checked.layers), share.within_one, share.identical, largest)
-    return Verdict(tuple(wrong), compare(alpha, reference), figures)
-
-
-def _scale_faults(target: Target, trunk: Trunk, path: Path) -> list[str]:
-    assert trunk.grid is not None
-    return scale_differences(target, trunk.grid, path, _HALF, activations=False)[0]
+    figures = OnGrid(lsb, tensor, len(checked.layers), share.within_one, share.identical, measured.scales)
+    return Verdict(tuple(wrong), measured.comparison, figures)
 
 
 def scale_differences(
