@@ -22,7 +22,7 @@ HALF_LARGEST = 65504.0
 _IMAGES = 3
 _OUTLIER = 10.0
 """A tensor stands out when it departs this many times as far as the median of the tensors before it."""
-_HINTS = {
+HINTS = {
     "Resize": "coordinate_transformation_mode (half_pixel is not align_corners) and the rounding of the scales",
     "Conv": "its bias, the layout of its weights, its padding and groups",
     "ConvTranspose": "the layout of its weights, output_padding and the side that is cropped",
@@ -32,6 +32,7 @@ _HINTS = {
     "Add": "which tensors it adds, and broadcasting",
     "Concat": "its axis and the order of its inputs",
 }
+"""Where to look, by operator."""
 
 
 @dataclass(frozen=True)
@@ -173,14 +174,14 @@ def _with_tensor(trunk: Trunk, departures: list[_Departure], gate: Gate, found: 
         return Diagnosis(tuple(found))
     nodes = list(_makers(trunk, first.tensor, {departure.tensor for departure in departures}))
     made_by = " then ".join(f"{node.op_type} {node.name}" for node in reversed(nodes))
-    culprit = next((node for node in reversed(nodes) if node.op_type in _HINTS), nodes[0])
+    culprit = next((node for node in reversed(nodes) if node.op_type in HINTS), nodes[0])
     if not first.finite:
         over = first.peak > HALF_LARGEST
         what = "fp16 overflow" if over else "first NaN or infinite value"
         limit = f", float16 ends at {HALF_LARGEST:.0f}: rescale the layer before it, or use fp32" if over else ""
         found.insert(0, f"{what} at tensor {first.tensor} ({made_by}), peak {first.peak:.2g} in the reference{limit}")
     else:
-        hint = first.hint or _HINTS.get(culprit.op_type, "")
+        hint = first.hint or HINTS.get(culprit.op_type, "")
         look = f"; {first.hint}" if first.hint else f"; look at {hint}" if hint else ""
         found.append(f"first differs at {first.tensor} ({made_by}), by {first.relative:.2g} of its largest value{look}")
     return Diagnosis(tuple(found), first.tensor, culprit.name, culprit.op_type)

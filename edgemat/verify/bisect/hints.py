@@ -1,0 +1,112 @@
+"""The likeliest cause of a difference, in a few words: a mistake that makes it exactly, a pattern, or where to look."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from edgemat.verify.bisect import hypotheses, patterns, segment
+from edgemat.verify.diagnose import HINTS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Set
+
+    from onnx import ModelProto
+
+    from edgemat.quantize.grid import Codes
+    from edgemat.quantize.reference import Reference
+    from edgemat.verify.bisect.floats import FloatReference, Residual
+    from edgemat.verify.bisect.segment import Segment
+
+Floats = npt.NDArray[np.float32]
+_ROUND = 2.0
+"""Codes that the reals of a hypothesis may be off where an integer runtime rounds between them."""
+
+
+def source_of(compared: FloatReference, tensor: str, shown: Set[str]) -> tuple[str, str]:
+    """Return operators and names of the nodes that make a float tensor from those that are shown."""
+    if tensor in compared.graph.inputs:
+        return "Input", tensor
+    if not shown:  # the whole trunk made it
+        node = next(node for node in compared.graph.nodes if tensor in node.outputs)
+        return node.op, node.name
+    return segment.before(compared.model, compared.graph, tensor, shown).source
+
+
+def of_float(compared: FloatReference, tensor: str, residual: Residual, fed: Mapping[str, Floats]) -> str:
+    """Return what the difference of a float tensor looks like.
+
+    Args:
+        compared: What it was compared with.
+        tensor: Made by one of the trunk's nodes.
+        residual: Its own.
+        fed: What the artefact shows of the same image, the image as float32 (1, 3, H, W) among it.
+    """
+    if residual.found.shape != residual.expected.shape:
+        return ""
+    if not (np.isfinite(residual.found).all() and np.isfinite(residual.expected).all()):
+        return patterns.guess(residual)
+    made = segment.before(compared.model, compared.graph, tensor, fed.keys())
+    found, near = residual.found.astype(np.float64), 4.0 * residual.limit
+
+    def misfit(other: Floats) -> tuple[float, float]:
+        if other.shape != found.shape:
+            return np.inf, 0.0
+        difference = np.abs(found - other)
+        # the limit is the trunk's own: an altered sum may be larger, and round by more
+        close = difference <= near + 1e-6 * np.abs(other).max()
+        return float(difference.mean()), float(close.mean())
+
+    mistake = hypotheses.explain(made, fed, misfit)
+    return mistake or _shifted(made, residual) or patterns.guess(residual) or _look(made)
+
+
+def of_codes(
+    model: ModelProto, compared: Reference, tensor: str, found: Codes, codes: Mapping[str, Codes], guessed: str
+) -> str:
+    """Return what the difference of an integer tensor looks like.
+
+    Args:
+        model: The trunk.
+        compared: What it was compared with.
+        tensor: Made by one of the trunk's units.
+        found: Its codes.
+        codes: All that the artefact shows of the same image.
+        guessed: What the pattern of its codes says already.
+    """
+    made = segment.before(model, compared.graph, tensor, codes.keys())
+    params = compared.grid.activations
+    fed = {name: params[name].reals(codes[name]) for name in made.inputs}
+
+    def misfit(other: Floats) -> tuple[float, float]:
+        if other.shape != found.shape:
+            return np.inf, 0.0
+        difference = np.abs(found.astype(np.float64) - params[tensor].codes(other))
+        return float(difference.mean()), float((difference <= _ROUND).mean())
+
+    return hypotheses.explain(made, fed, misfit) or guessed or _look(made)
+
+
+def _shifted(made: Segment, residual: Residual) -> str:
+    """Return by how much the input of a convolution seems to be shifted, where that explains each channel's offset."""
+    conv = made.nodes[0]
+    if conv.op_type != "Conv" or conv.input[0] not in made.graph.inputs or conv.input[1] not in made.graph.constants:
+        return ""
+    kernel = made.graph.constants[conv.input[1]].sum((2, 3)).astype(np.float64)
+    difference = (residual.found.astype(np.float64) - residual.expected)[0]
+    active = (residual.found[0] != 0.0) & (residual.expected[0] != 0.0)  # an activation cuts the others
+    seen = active.reshape(len(difference), -1).any(1)
+    if seen.sum() <= kernel.shape[1]:
+        return ""
+    offsets = np.array([np.median(d[a]) for d, a in zip(difference[seen], active[seen], strict=True)])
+    shift, *_ = np.linalg.lstsq(kernel[seen], offsets, rcond=None)
+    if np.abs(kernel[seen] @ shift - offsets).max() > 0.05 * np.abs(offsets).max():
+        return ""
+    return f"its input is shifted by {', '.join(f'{value:+.3g}' for value in shift)}: the mean, or the input's bias"
+
+
+def _look(made: Segment) -> str:
+    hint = next((HINTS[node.op_type] for node in made.nodes if node.op_type in HINTS), "")
+    return f"no known pattern; look at {hint}" if hint else ""
