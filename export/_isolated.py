@@ -40,6 +40,18 @@ class IsolatedError(EdgematError):
     exit_code = 70
 
 
+class CrashedError(IsolatedError):
+    """The process ended without an answer."""
+
+
+class HungError(IsolatedError):
+    """The process gave no answer in time, and was stopped."""
+
+
+_OWN = {kind.__name__: kind for kind in (IsolatedError, CrashedError, HungError)}
+"""What a child raises whose own child went wrong."""
+
+
 def call(
     function: str,
     arguments: Mapping[str, object] | None = None,
@@ -81,7 +93,7 @@ class IsolatedRunner(Runner):
             it can, ``codes`` and ``trace``, as `Runner` defines them.
         path: The artefact.
         arguments: Further keyword arguments, JSON-ready.
-        rounding: See `Runner`.
+        rounding: See `Runner`; what the object itself states where None is given.
         timeout: Seconds that opening and each run may take.
         threads: What OpenMP and BLAS may use in it.
 
@@ -96,15 +108,15 @@ class IsolatedRunner(Runner):
         path: Path,
         arguments: Mapping[str, object] | None = None,
         *,
-        rounding: str = "ideal",
+        rounding: str | None = "ideal",
         timeout: float = TIMEOUT,
         threads: int = 1,
     ) -> None:
         """Start the process and open the artefact in it."""
-        self.rounding = rounding
         self._child = Child(function, timeout=timeout, threads=threads, about=str(path))
         try:
-            self._child.ask("open", {**(arguments or {}), "path": str(path)}, {})
+            opened, _ = self._child.ask("open", {**(arguments or {}), "path": str(path)}, {})
+            self.rounding = opened["rounding"] if rounding is None else rounding
         except BaseException:
             self.close()
             raise
@@ -121,6 +133,10 @@ class IsolatedRunner(Runner):
     def codes(self, image: Images) -> Mapping[str, Codes]:
         """Return the codes of one image, uint8, (H, W, 3); see `Runner`."""
         return self._child.ask("codes", {}, {"image": image})[1]
+
+    def ask(self, arguments: Mapping[str, object], arrays: Arrays | None = None) -> Answer:
+        """Call the object's own ``ask(arguments, arrays)``: JSON-ready values and arrays, both ways."""
+        return self._child.ask("ask", arguments, arrays or {})
 
     def close(self) -> None:
         """End the process."""
@@ -197,18 +213,19 @@ class Child:
         except subprocess.TimeoutExpired:  # it closed its pipe, and lives on
             self._process.kill()
             code = self._process.wait()
+        kind: type[IsolatedError] = CrashedError
         if self._expired:
-            reason = f"gave no answer within {self._timeout:g} s and was stopped"
+            reason, kind = f"gave no answer within {self._timeout:g} s and was stopped", HungError
         elif code < 0:
             reason = f"crashed with {_signal(-code)}"
         else:
             reason = f"ended without an answer (exit code {code if code < 1 << 16 else hex(code)})"
         self.close()
-        return IsolatedError(f"{self._what} {reason}{self._said()}")
+        return kind(f"{self._what} {reason}{self._said()}")
 
     def _raised(self, kind: str, message: str) -> EdgematError:
         """Return the child's exception as one of ours."""
-        known = getattr(errors, kind, None)
+        known = getattr(errors, kind, None) or _OWN.get(kind)
         if isinstance(known, type) and issubclass(known, EdgematError):
             return known(message)
         return IsolatedError(f"{self._what} raised {kind}: {message}{self._said()}")

@@ -12,6 +12,8 @@ import json
 import os
 import struct
 import sys
+import threading
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -105,8 +107,11 @@ def _done(
         return {"result": result}, found
     if verb == "open":
         held["runner"] = _find(function)(Path(arguments.pop("path")), **arguments)
-        return {"result": {}}, {}
+        return {"result": {"rounding": getattr(held["runner"], "rounding", "ideal")}}, {}
     runner = held["runner"]
+    if verb == "ask":
+        result, found = runner.ask(arguments, arrays)
+        return {"result": result}, found
     if verb == "run":
         return {"result": {}}, {"alpha": runner.run(arrays["images"])}
     method = getattr(runner, verb, None)
@@ -119,8 +124,16 @@ def _find(function: str) -> Callable[..., Any]:
     return found
 
 
+def _end_with(parent: int) -> None:
+    """End this process when its parent has ended, however busy it is: nobody is left to stop it."""
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    os._exit(1)
+
+
 def _main() -> None:
     """Serve the function that the command line names, over what were stdin and stdout."""
+    threading.Thread(target=_end_with, args=[os.getppid()], daemon=True).start()
     requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)  # back ends print; only frames may pass
