@@ -58,7 +58,9 @@ class _Path:
         return matrix
 
 
-def clip(compositor: Compositor, face: int, index: int, count: int, frames: int = FRAMES) -> list[Sample]:
+def clip(
+    compositor: Compositor, face: int, index: int, count: int, frames: int = FRAMES, part: slice = slice(None)
+) -> list[Sample]:
     """Make a clip: a face that sways, things that it wears and that sway with it, and things that cross it.
 
     The face is drawn from its photo anew in each frame. Each occluder is drawn once, on a canvas a quarter larger on
@@ -71,11 +73,12 @@ def clip(compositor: Compositor, face: int, index: int, count: int, frames: int 
         index: Any number from 0 on; with the compositor's seed and the face it fixes the clip.
         count: Occluders, at most as many as there are kinds.
         frames: How many, >= 2.
+        part: Which of them to make; the others cost nothing.
 
     Returns:
         One sample a frame.
     """
-    return list(_frames(compositor, face, index, count, np.linspace(0, 1, frames)))
+    return list(_frames(compositor, face, index, count, list(enumerate(np.linspace(0, 1, frames)))[part]))
 
 
 def still(compositor: Compositor, face: int, index: int, count: int, frames: int = FRAMES) -> list[Sample]:
@@ -83,7 +86,7 @@ def still(compositor: Compositor, face: int, index: int, count: int, frames: int
 
     Arguments as for `clip`.
     """
-    return list(_frames(compositor, face, index, count, np.full(frames, 0.5)))
+    return list(_frames(compositor, face, index, count, list(enumerate(np.full(frames, 0.5)))))
 
 
 def holdout_clips(
@@ -111,7 +114,7 @@ def holdout_clips(
 
 
 def _frames(
-    compositor: Compositor, face: int, index: int, count: int, moments: npt.NDArray[np.float64]
+    compositor: Compositor, face: int, index: int, count: int, moments: Sequence[tuple[int, float]]
 ) -> Iterator[Sample]:
     size, key = compositor.size, (compositor.seed, face, index)
     rng = generator(*key, 0)
@@ -125,7 +128,7 @@ def _frames(
     for kind in compositor.pick_kinds(count, rng):
         thing = compositor.occluder(kind, rng, wide)
         things.append((thing, sway if kind in _WORN else _crossing(rng, thing.patch, size, margin)))
-    for number, moment in enumerate(moments):
+    for number, moment in moments:
         # The same draws in every frame, however many the frame before has taken; only the noise has its own.
         staged = compositor.stage(source, sway.at(moment) @ placed, generator(*key, 1))
         layers = [_moved(thing, path.at(moment), size, margin) for thing, path in things]

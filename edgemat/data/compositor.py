@@ -253,9 +253,31 @@ def holdout(
     Raises:
         InputError: No face was given.
     """
+    pairs = ((face, i) for face in range(len(faces)) for i in range(per_face))
+    return holdout_of(faces, occluders, pairs, seed, size)
+
+
+def holdout_of(
+    faces: Sequence[Face],
+    occluders: Sequence[Occluder],
+    pairs: Iterable[tuple[int, int]],
+    seed: int = HOLDOUT_SEED,
+    size: int = 256,
+) -> list[Sample]:
+    """Make some samples of the fixed evaluation set without making the others.
+
+    Args:
+        faces: The test faces.
+        occluders: The test occluders.
+        pairs: Position of a face, and which of its samples, from 0 on.
+        seed: As for `holdout`.
+        size: Likewise.
+
+    Raises:
+        InputError: No face was given.
+    """
     compositor = Compositor(faces, occluders, size, seed, Augmentation.mild())
     counts = (1, 2, 1, 3, 2, 1, 2, 0)
-    pairs = ((face, i) for face in range(len(faces)) for i in range(per_face))
     return [compositor.sample_of(face, i, counts[i % 8]) for face, i in pairs]
 
 

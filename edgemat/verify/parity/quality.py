@@ -1,17 +1,45 @@
-"""What precision costs on ground truth: every metric beside the float network's, overall and stratum by stratum."""
+"""What precision costs on ground truth: every metric beside the float network's, overall and stratum by stratum.
+
+Two rules, because they answer two questions.
+
+- *Over all images* a limit is kept when the whole 95 % interval keeps it: the loss is shown to be smaller. Faces are
+  drawn, artefact and float network together, as in `edgemat.verify.paired`.
+- *In a stratum* (a bin of the teacher's uncertainty, a class of occluder, a skin tone, ...) there are few faces, and
+  many strata. A limit is broken when the whole interval is beyond it: the loss is shown to be larger. The intervals
+  of all strata and metrics hold at once (`edgemat.verify.parity.simultaneous`), so the worst of them may be judged.
+
+Where the absolute difference is below `FLOORS`, in units that nobody can see, per cents of next to nothing break no
+limit: half of the pixels lie where the float network makes no error at all.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
+from edgemat.errors import InputError
+from edgemat.metrics import METRICS, dtssd
+from edgemat.verify.bootstrap import Values, interval
+from edgemat.verify.crossed import resampled_means
+from edgemat.verify.evaluate import IMAGE_METRICS, UNKNOWN
+from edgemat.verify.paired import DTSSD
+from edgemat.verify.parity import places
 from edgemat.verify.parity.images import Alphas, ParitySet
-from edgemat.verify.parity.report import Figure
+from edgemat.verify.parity.places import FRAME
+from edgemat.verify.parity.report import QUANTIZATION, Figure
+from edgemat.verify.parity.simultaneous import LEAST_FACES, intervals
 
 WHOLE: Mapping[str, float] = {"mad": 5.0, "mse": 10.0, "grad": 5.0, "conn": 5.0, "iou": 0.5, "dtssd": 5.0}
 """Default limits over all images, per cent worse than the float network."""
 STRATA: Mapping[str, float] = {"mad": 10.0, "grad": 10.0, "conn": 10.0}
 """Default limits in any stratum."""
+FLOORS: Mapping[str, float] = {
+    "mad": 0.05, "mse": 0.015, "sad": 0.003, "grad": 0.005, "conn": 0.003, "iou": 0.0005, "dtssd": 0.02
+}  # fmt: skip
+"""Differences in a metric's own unit that never break a limit."""
 
 
 @dataclass(frozen=True)
@@ -26,9 +54,28 @@ class QualityLimits:
     whole: Mapping[str, float] = field(default_factory=lambda: dict(WHOLE))
     strata: Mapping[str, float] = field(default_factory=lambda: dict(STRATA))
 
+    def __post_init__(self) -> None:
+        """Refuse what names no metric or keeps nothing out."""
+        for name, limit in (*self.whole.items(), *self.strata.items()):
+            if name not in METRICS or not (math.isfinite(limit) and limit >= 0):
+                raise InputError(
+                    f"quality limit {name} = {limit}: expected a metric of {', '.join(METRICS)}, and per cent >= 0"
+                )
+
 
 class Quality:
-    """Measures artefacts beside the float network, whose own figures are computed once."""
+    """Measures artefacts beside the float network, whose own figures are computed once.
+
+    Attributes:
+        not_proven: What a reader must not conclude, a sentence each.
+
+    Example:
+        >>> face, alpha = np.zeros((1, 8, 8, 3), np.uint8), np.ones((1, 8, 8), np.float32)
+        >>> none = np.zeros((0, 2, 8, 8), np.float32)
+        >>> one = ParitySet(face, alpha, None, ((),), ("anna",), np.zeros((0, 2, 8, 8, 3), np.uint8), none, ())
+        >>> print(Quality(one, alpha * np.float32(0.5)).figures(alpha * np.float32(0.4))[0])
+        quantization mad: 20 %, at most 5 %; 500 -> 600 1e-3; 1 image of 1 face: no interval
+    """
 
     def __init__(self, images: ParitySet, reference: Alphas, limits: QualityLimits | None = None) -> None:
         """Measure the float network.
@@ -36,19 +83,193 @@ class Quality:
         Args:
             images: What everything was run on.
             reference: The float trunk's alpha (ONNX Runtime) of ``images.to_run``, float32, (N + C * T, H, W).
-            limits: The defaults if None.
+            limits: For artefacts that are given none of their own; the defaults if None.
+
+        Raises:
+            InputError: The reference has another shape, or is not finite.
+            BackendMissingError: SciPy is missing, and there is a truth.
         """
-        raise NotImplementedError
+        self._images = images
+        self._limits = QualityLimits() if limits is None else limits
+        self._names, self._masks = places.regions(images)
+        self._bands = places.bands(images)
+        self._parts = tuple(places.parts(images, self._names, self._masks))
+        self._alphas = self._checked(reference)
+        self._base = self._scores(self._alphas) if images.truth is not None else np.zeros((0, 0, 0))
+        self._still = self._flicker(self._alphas)
+        self.not_proven = tuple(self._unproven())
 
-    @property
-    def not_proven(self) -> tuple[str, ...]:
-        """What a reader must not conclude, a sentence each (no truth, no clips, strata too small to judge)."""
-        raise NotImplementedError
-
-    def figures(self, alphas: Alphas) -> tuple[Figure, ...]:
+    def figures(self, alphas: Alphas, limits: QualityLimits | None = None) -> tuple[Figure, ...]:
         """Return one artefact's figures; empty where there is no truth.
 
+        Figures over all images come first, then the strata's, in the order of `edgemat.verify.groups.ordered`.
+
         Args:
-            alphas: The artefact's alpha of ``images.to_run``, float32, (N + C * T, H, W), in [0, 1].
+            alphas: The artefact's alpha of ``images.to_run``, float32, (N + C * T, H, W); what is beyond [0, 1] by a
+                rounding is cut.
+            limits: Its own; those of the constructor if None.
+
+        Raises:
+            InputError: The alphas have another shape, or are not finite.
         """
-        raise NotImplementedError
+        if self._images.truth is None:
+            return ()
+        given = self._limits if limits is None else limits
+        found = self._checked(alphas)
+        scores = self._scores(found)
+        return (*self._whole(scores, given), *self._moving(found, given), *self._strata(scores, given))
+
+    def _checked(self, alphas: Alphas) -> Alphas:
+        shape = self._images.to_run.shape[:3]
+        if alphas.shape != shape or not np.isfinite(alphas).all():
+            raise InputError(f"parity: alpha {alphas.dtype}{alphas.shape}, expected finite float32 {shape}")
+        return np.clip(alphas, 0, 1)
+
+    def _scores(self, alphas: Alphas) -> Values:
+        """Return every metric, (images, regions, metrics), NaN where an image has no such region."""
+        truth = self._images.truth
+        assert truth is not None
+        scores = np.full((len(truth), len(self._names), len(IMAGE_METRICS)), np.nan)
+        for i, (masks, true) in enumerate(zip(self._masks, truth, strict=True)):
+            if alphas is not self._alphas and np.array_equal(alphas[i], self._alphas[i]):
+                scores[i] = self._base[i]  # as it is in a float32 artefact
+                continue
+            there = masks.any(axis=(1, 2))
+            for column, key in enumerate(IMAGE_METRICS):
+                scores[i, there, column] = METRICS[key].function(alphas[i], true, masks[there])
+        return scores
+
+    def _flicker(self, alphas: Alphas) -> Values:
+        """Return dtSSD, (clips, 2): over the frame, and over the band around edges, NaN where a frame has none."""
+        moving = self._images.split(alphas)[1]
+        found = np.full((len(moving), 2), np.nan)
+        for i, (alpha, truth, bands) in enumerate(zip(moving, self._images.clip_truth, self._bands, strict=True)):
+            found[i, 0] = dtssd(alpha, truth)
+            if bands.any(axis=(1, 2)).all():
+                found[i, 1] = dtssd(alpha, truth, bands)
+        return found
+
+    def _whole(self, scores: Values, limits: QualityLimits) -> Iterator[Figure]:
+        """Yield the figures over all images."""
+        for part in self._parts[: 1 + (UNKNOWN in self._names)]:
+            first, other = self._base[part.images, part.place], scores[part.images, part.place]
+            faces = [self._images.faces[i] for i in part.images]
+            yield from _proven(part.region, IMAGE_METRICS, first, other, faces, "image", limits.whole)
+
+    def _moving(self, alphas: Alphas, limits: QualityLimits) -> Iterator[Figure]:
+        scores = self._flicker(alphas)
+        for place, region in enumerate((FRAME, UNKNOWN)):
+            rows = np.flatnonzero(np.isfinite(self._still[:, place]))
+            if rows.size:
+                first, other = self._still[rows, place, None], scores[rows, place, None]
+                faces = [self._images.clip_faces[i] for i in rows]
+                yield from _proven(region, (DTSSD,), first, other, faces, "clip", limits.whole)
+
+    def _strata(self, scores: Values, limits: QualityLimits) -> Iterator[Figure]:
+        """Yield the figures of every stratum; all that have an interval are one family."""
+        parts = [part for part in self._parts if part.region not in (FRAME, UNKNOWN)]
+        if not parts:
+            return
+        metrics = len(IMAGE_METRICS)
+        columns = [self._parts[0], *parts]  # the whole frame first: the spread that a small class has at least
+        first, other = (np.full((len(scores), len(columns) * metrics), np.nan) for _ in range(2))
+        for place, part in enumerate(columns):
+            at = slice(place * metrics, (place + 1) * metrics)
+            first[part.images, at] = self._base[part.images, part.place]
+            other[part.images, at] = scores[part.images, part.place]
+        # A bin holds pixels of every image and has a scale of its own: its own spread is known well enough.
+        whole = [m if part.place == 0 else p * metrics + m for p, part in enumerate(columns) for m in range(metrics)]
+        found = intervals(first, other, self._images.faces, whole)
+        means = np.array([[np.nanmean(values[:, k]) for k in range(values.shape[1])] for values in (first, other)])
+        for place, part in enumerate(columns[1:], 1):
+            for m, metric in enumerate(IMAGE_METRICS):
+                k = place * metrics + m
+                faces = int(found.faces[k])
+                ends = (float(found.value[k]), float(found.low[k]), float(found.high[k]))
+                means_here = (float(means[0, k]), float(means[1, k]))
+                size = _count(len(part.images), "image", faces)
+                limit = limits.strata.get(metric) if faces >= LEAST_FACES else None
+                yield _figure(metric, part.region, means_here, ends, limit, size, shown_worse=True)
+
+    def _unproven(self) -> Iterator[str]:
+        yield from self._images.not_proven
+        if self._images.truth is None:
+            return
+        small = [part.region for part in self._parts if len({self._images.faces[i] for i in part.images}) < LEAST_FACES]
+        if small:
+            yield f"Strata of fewer than {LEAST_FACES} faces were not judged: {', '.join(dict.fromkeys(small))}."
+
+
+def _proven(
+    region: str,
+    metrics: Sequence[str],
+    first: Values,
+    other: Values,
+    faces: Sequence[str],
+    thing: str,
+    limits: Mapping[str, float],
+) -> Iterator[Figure]:
+    """Yield figures that keep their limit when the whole interval does."""
+    draws = resampled_means({"first": first[None], "other": other[None]}, faces)
+    means = first.mean(axis=0), other.mean(axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):  # a perfect network has nothing to divide by
+        relative = 100 * (draws["other"] / draws["first"] - 1)
+        value = 100 * (means[1] / means[0] - 1)
+    many = len(set(faces)) > 1
+    for place, metric in enumerate(metrics):
+        known = many and bool(np.isfinite(relative[:, place]).all())
+        ends = interval(float(value[place]), relative[:, place]) if known else None
+        low, high = (ends.low, ends.high) if ends else (math.nan, math.nan)
+        pair = float(means[0][place]), float(means[1][place])
+        size = _count(len(faces), thing, len(set(faces)))
+        yield _figure(metric, region, pair, (float(value[place]), low, high), limits.get(metric), size)
+
+
+def _figure(
+    metric: str,
+    region: str,
+    means: tuple[float, float],
+    percent: tuple[float, float, float],
+    limit: float | None,
+    size: str,
+    shown_worse: bool = False,
+) -> Figure:
+    """Judge one difference.
+
+    Args:
+        metric: Its key.
+        region: Where.
+        means: The float network's figure and the artefact's, in the metric's unit.
+        percent: Of the float network's: the difference, its interval's lower and upper end; NaN where unknown.
+        limit: Per cent by which it may be worse; None to judge nothing.
+        size: How many images and faces.
+        shown_worse: It fails when it is shown to be worse than the limit; else when it is not shown to be within it.
+    """
+    more_is_better = METRICS[metric].better == "higher"
+    sign = -1.0 if more_is_better else 1.0
+    value, low, high = percent
+    known = math.isfinite(low) and math.isfinite(high)
+    worse_end = low if shown_worse != more_is_better else high
+    decisive = worse_end if known else value
+    loss = sign * (means[1] - means[0])
+    passed = limit is None or loss <= FLOORS[metric] or (math.isfinite(decisive) and sign * decisive <= limit)
+    notes = [f"{means[0]:.4g} -> {means[1]:.4g} {METRICS[metric].unit}", size + ("" if known else ": no interval")]
+    if limit is not None and passed and not (math.isfinite(decisive) and sign * decisive <= limit):
+        notes.append("too small a difference to see")
+    return Figure(
+        QUANTIZATION,
+        metric,
+        value if math.isfinite(value) else None,
+        "%",
+        region,
+        low if known else None,
+        high if known else None,
+        None if limit is None else sign * limit,
+        more_is_better and limit is not None,
+        passed,
+        "; ".join(notes),
+    )
+
+
+def _count(things: int, name: str, faces: int) -> str:
+    return f"{things} {name}{'s' if things != 1 else ''} of {faces} face{'s' if faces != 1 else ''}"
