@@ -32,6 +32,7 @@ from edgemat.cli.machine import doctor, targets
 from edgemat.cli.quantize import quantize
 from edgemat.cli.train import train
 from edgemat.cli.uncertainty import uncertainty
+from edgemat.cli.waterfall import waterfall
 from edgemat.errors import BackendMissingError, EdgematError
 
 COMMANDS: tuple[click.Command, ...] = (
@@ -44,6 +45,7 @@ COMMANDS: tuple[click.Command, ...] = (
     quantize,
     evaluate,
     compare,
+    waterfall,
     uncertainty,
     ablate,
     bench,
