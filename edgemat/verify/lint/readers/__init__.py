@@ -1,0 +1,1 @@
+"""Readers of artefacts: what each format says, as `edgemat.verify.lint.facts.Facts`."""

@@ -1,0 +1,1 @@
+"""Tables of what accelerators take, each row with its source; read by `edgemat.verify.lint.table`."""
