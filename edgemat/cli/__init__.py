@@ -28,6 +28,7 @@ from edgemat.cli.data import data
 from edgemat.cli.evaluate import evaluate
 from edgemat.cli.export import export
 from edgemat.cli.inspect import inspect
+from edgemat.cli.lint import lint
 from edgemat.cli.machine import doctor, targets
 from edgemat.cli.quantize import quantize
 from edgemat.cli.train import train
@@ -45,6 +46,7 @@ COMMANDS: tuple[click.Command, ...] = (
     quantize,
     evaluate,
     compare,
+    lint,
     waterfall,
     uncertainty,
     ablate,
