@@ -77,7 +77,7 @@ def export(
     command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
     results = tuple(result for result, _ in made)
     report = Report(
-        results, _facts(trunks.any(), len(images)), _machine([target for target, _ in wanted]), command, str(picture)
+        results, _facts(trunks.any(), len(images)), machine([target for target, _ in wanted]), command, str(picture)
     )
     on_progress("preview and report: write")
     _reference.save(trunks, out_dir / _reference.FOLDER)
@@ -210,7 +210,8 @@ def _facts(trunk: Trunk, images: int) -> dict[str, object]:
     }
 
 
-def _machine(targets: Sequence[Target]) -> dict[str, object]:
+def machine(targets: Sequence[Target]) -> dict[str, object]:
+    """Return the platform, and the versions of the packages that take part."""
     packages = {"edgemat", "numpy", "onnxruntime", "onnx", "torch"}
     packages |= {name for target in targets for name in target.requires}
     versions = {}
