@@ -30,6 +30,7 @@ from edgemat.cli.export import export
 from edgemat.cli.inspect import inspect
 from edgemat.cli.lint import lint
 from edgemat.cli.machine import doctor, targets
+from edgemat.cli.parity import parity
 from edgemat.cli.quantize import quantize
 from edgemat.cli.train import train
 from edgemat.cli.uncertainty import uncertainty
@@ -46,6 +47,7 @@ COMMANDS: tuple[click.Command, ...] = (
     quantize,
     evaluate,
     compare,
+    parity,
     lint,
     waterfall,
     uncertainty,
