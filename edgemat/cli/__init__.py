@@ -21,7 +21,8 @@ import click
 
 import edgemat
 from edgemat.cli.ablate import ablate
-from edgemat.cli.bench import bench, candidates
+from edgemat.cli.bench import bench
+from edgemat.cli.candidates import candidates
 from edgemat.cli.compare import compare
 from edgemat.cli.completion import completion
 from edgemat.cli.data import data
@@ -29,6 +30,7 @@ from edgemat.cli.evaluate import evaluate
 from edgemat.cli.export import export
 from edgemat.cli.inspect import inspect
 from edgemat.cli.lint import lint
+from edgemat.cli.mac_script import mac_script
 from edgemat.cli.machine import doctor, targets
 from edgemat.cli.parity import parity
 from edgemat.cli.quantize import quantize
@@ -53,6 +55,7 @@ COMMANDS: tuple[click.Command, ...] = (
     uncertainty,
     ablate,
     bench,
+    mac_script,
     candidates,
     completion,
 )

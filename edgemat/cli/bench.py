@@ -1,78 +1,187 @@
-"""``edgemat bench`` and ``edgemat candidates``: latency side by side, and what the choice of the student rests on."""
+"""``edgemat bench``: latency of an export folder or a student, here, on a phone, or as a Mac measured it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from edgemat import console
 
-_ROUNDS = click.option(
-    "--rounds", type=click.IntRange(min=1), default=50, show_default=True, help="Rounds; each form runs once in each."
-)
-_THREADS = click.option(
-    "--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Threads of each runtime."
-)
-_JSON = click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
-_NUMBER = console.Column
+if TYPE_CHECKING:
+    from edgemat.verify.bench.ratio import Gate
+    from edgemat.verify.bench.report import BenchReport
+
 _SIZE = (256, 256)
+_ALL = "all"
 
 
 @click.command()
-@click.option("--weights", type=click.Path(path_type=Path), help="A student's file; the shipped one by default.")
-@_ROUNDS
-@_THREADS
-@_JSON
-def bench(weights: Path | None, rounds: int, threads: int, as_json: bool) -> None:
-    """Time a student, float and int8, beside a peer.
-
-    It runs in ONNX Runtime and LiteRT; the peer is MediaPipe's selfie segmentation in the same LiteRT.
-
-    All forms run in turn, round by round, so that what disturbs one disturbs all; compare ratios, not milliseconds.
-    The int8 files are those of edgemat export, with 8-bit pixels in and 8-bit alpha out.
-    """
-    from edgemat import calib_data
-    from edgemat.verify.bench import bench as run
-
-    result = run(weights, calib_data.load().resized(*_SIZE), rounds, threads)
-    if as_json:
-        console.print_json(result.to_json())
-        return
-    rows = [[t.name, f"{t.median:.2f}", f"{t.minimum:.2f}", f"{t.iqr:.2f}"] for t, _ in result.latency.rows()]
-    console.table(rows, ["form", *(_NUMBER(head, right=True) for head in ("median ms", "min ms", "IQR ms"))])
-    print()
-    console.table(
-        [list(r) for r in result.ratios()], ["time of", "over time of", _NUMBER("median ratio [95 %]", right=True)]
-    )
-    for name, reason in result.left_out.items():
-        console.note(f"{name}: not timed ({reason})")
-
-
-@click.command()
+@click.argument("folder", required=False, type=click.Path(path_type=Path))
 @click.option(
-    "--trained",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Folder with a run of each candidate (NAME/student.safetensors), to add its error on the validation split.",
+    "--weights", type=click.Path(path_type=Path), help="Without FOLDER: a student; the shipped one by default."
 )
-@_ROUNDS
-@_THREADS
-@_JSON
-def candidates(trained: Path | None, rounds: int, threads: int, as_json: bool) -> None:
-    """Compare architectures: size, latency, error.
+@click.option(
+    "--rounds",
+    type=click.IntRange(min=6),
+    default=60,
+    show_default=True,
+    help="Each artefact has a turn in each round.",
+)
+@click.option("--threads", help="Numbers joined by commas, or all; by default 1,all with FOLDER, 1 without.")
+@click.option(
+    "--gate", "gates", multiple=True, metavar="LIMIT", help="Such as 'tflite int8/tflite fp32<=0.6'; repeatable."
+)
+@click.option("--device", metavar="adb:SERIAL", help="Time the .tflite files on an Android device.")
+@click.option("--benchmark-binary", type=click.Path(path_type=Path), help="LiteRT's benchmark_model for that device.")
+@click.option("--accelerator", default="cpu", show_default=True, help="On a device: of cpu,gpu,nnapi,npu, by commas.")
+@click.option(
+    "--benchmark-flag", multiple=True, metavar="NAME=VALUE", help="Another flag for benchmark_model; repeatable."
+)
+@click.option("--merge", type=click.Path(path_type=Path), help="What the script of edgemat mac-script wrote on a Mac.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
+def bench(
+    folder: Path | None,
+    weights: Path | None,
+    rounds: int,
+    threads: str | None,
+    gates: tuple[str, ...],
+    device: str | None,
+    benchmark_binary: Path | None,
+    accelerator: str,
+    benchmark_flag: tuple[str, ...],
+    merge: Path | None,
+    as_json: bool,
+) -> int:
+    """Time the artefacts of an export folder.
 
-    Latency in float and int8; the matting error is after equal training.
+    Each is timed in its run time beside the others, in turn, in several fresh processes: what disturbs one disturbs
+    all. Compare ratios, not milliseconds. Without FOLDER: the student in ONNX Runtime and LiteRT. The peer is
+    MediaPipe's selfie segmentation.
 
-    Train one with: edgemat train student --recipe candidate-NAME --out TRAINED/NAME
+    Exit code 5, inconclusive, where the machine was too busy for a ratio to be held within 5 %; with --gate, where the
+    limit lies inside a ratio's interval. The result is kept in FOLDER/proof/bench.json.
     """
-    from edgemat import calib_data
-    from edgemat.train import recipes
-    from edgemat.verify.candidates import compare
+    from edgemat.verify.bench.ratio import Gate
 
-    configs = {name: recipe.student for name, recipe in recipes.candidates().items()}
-    result = compare(configs, calib_data.load().resized(*_SIZE), rounds, threads, trained)
+    limits = [Gate.parse(text) for text in gates]
+    _refuse(folder, weights, device, merge, benchmark_binary)
+    if folder is None:
+        report = _student(weights, rounds, threads, limits)
+    elif merge is not None:
+        report = _merged(folder, merge, limits)
+    elif device is not None:
+        flags = tuple(f"--{flag.lstrip('-')}" for flag in benchmark_flag)
+        words = tuple(word.strip() for word in accelerator.split(","))
+        report = _phone(folder, device, benchmark_binary, words, threads, rounds, flags, limits)
+    else:
+        report = _folder(folder, rounds, threads, limits)
+    place = None
+    if folder is not None:
+        from edgemat.verify.bench.run import write
+
+        place = write(report, folder)
     if as_json:
-        console.print_json(result.to_json())
-        return
-    heads = ("parameters", "MMAC", "ORT fp32", "ORT int8", "ratio", "LiteRT fp32", "LiteRT int8", "ratio", "MAD", "IoU")
-    console.table(result.rows(), ["candidate", *(_NUMBER(head, right=True) for head in heads)])
+        console.print_json(report.to_json())
+    else:
+        _show(report)
+    if place is not None:
+        console.note(f"kept in {place}")
+    return report.exit_code
+
+
+def _refuse(
+    folder: Path | None, weights: Path | None, device: str | None, merge: Path | None, binary: Path | None
+) -> None:
+    """Refuse options that do not go together."""
+    if folder is not None and weights is not None:
+        raise click.UsageError("--weights is for a benchmark without FOLDER.")
+    if folder is None and (device is not None or merge is not None):
+        raise click.UsageError("--device and --merge need FOLDER, which edgemat export wrote.")
+    if device is not None and merge is not None:
+        raise click.UsageError("--device and --merge: one at a time.")
+    if device is not None and not (device.startswith("adb:") and len(device) > len("adb:")):
+        raise click.UsageError(f"--device {device}: expected adb:SERIAL; see adb devices.")
+    if binary is not None and device is None:
+        raise click.UsageError("--benchmark-binary needs --device.")
+
+
+def _counts(text: str | None, default: str) -> tuple[int, ...]:
+    """Return the numbers of threads that a text names."""
+    from edgemat.errors import InputError
+    from edgemat.verify.bench import machine
+
+    found = []
+    for word in (text or default).split(","):
+        if word.strip() == _ALL:
+            found.append(machine.cores())
+        elif word.strip().isdigit() and int(word) >= 1:
+            found.append(int(word))
+        else:
+            raise InputError(f"--threads {text}: expected numbers from 1, or all, joined by commas")
+    return tuple(dict.fromkeys(found))
+
+
+def _student(weights: Path | None, rounds: int, threads: str | None, gates: Sequence[Gate]) -> BenchReport:
+    from edgemat import calib_data
+    from edgemat.verify.bench import run
+    from edgemat.verify.bench.sampling import Settings
+
+    settings = Settings(rounds, threads=_counts(threads, "1"))
+    with console.progress() as progress:
+        return run.of_student(
+            weights, calib_data.load().resized(*_SIZE), settings, gates, on_progress=lambda text: progress(text, 0, 0)
+        )
+
+
+def _folder(folder: Path, rounds: int, threads: str | None, gates: Sequence[Gate]) -> BenchReport:
+    from edgemat.verify.bench import run
+    from edgemat.verify.bench.sampling import Settings
+
+    settings = Settings(rounds, threads=_counts(threads, f"1,{_ALL}"))
+    return run.of_folder(folder, settings, gates, on_progress=console.note)
+
+
+def _merged(folder: Path, merge: Path, gates: Sequence[Gate]) -> BenchReport:
+    from edgemat.verify import exported
+    from edgemat.verify.bench import mac
+
+    return mac.merge(exported.read(folder), merge, gates)
+
+
+def _phone(
+    folder: Path,
+    device: str,
+    binary: Path | None,
+    accelerators: tuple[str, ...],
+    threads: str | None,
+    rounds: int,
+    flags: tuple[str, ...],
+    gates: Sequence[Gate],
+) -> BenchReport:
+    from edgemat.verify import exported
+    from edgemat.verify.bench import phone
+
+    serial = device.removeprefix("adb:")
+    counts = None if threads is None or _ALL in threads else _counts(threads, "1")
+    plan = phone.Plan(serial, binary, accelerators, counts, rounds, more=flags)
+    return phone.bench(exported.read(folder), plan, gates, console.note)
+
+
+def _show(report: BenchReport) -> None:
+    from edgemat.verify.bench import table
+
+    numbers = [console.Column(head, right=True) for head in table.NUMBERS]
+    console.table(table.rows(report), [*table.WORDS, *numbers])
+    if report.ratios:
+        print()
+        ratio = console.Column("ratio [95 %]", right=True)
+        console.table(table.ratios(report), ["time of", "over time of", "where", ratio, "verdict"])
+    for line in table.notes(report):
+        console.note(line)
+    for judged in report.gates:
+        console.note(str(judged) if judged.state == "passed" else f"{judged.state.upper()}: {judged}")
+    for one in report.broken:
+        console.note(f"FAILED: {one.name}: {one.reason}")

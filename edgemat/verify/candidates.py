@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edgemat.errors import InputError
-from edgemat.verify import bench
+from edgemat.verify.bench import student as bench
+from edgemat.verify.bench.child import Call
 from edgemat.verify.latency import Latency, interleave
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class Comparison:
     latency: Latency
 
     def milliseconds(self, candidate: str, form: str) -> float | None:
-        """Return the median time of a form of `edgemat.verify.bench`, or None where it could not be made."""
+        """Return the median time of a form of `edgemat.verify.bench.student`, or None where it could not be made."""
         key = f"{candidate}: {form}"
         return self.latency.timing(key).median if key in self.latency.milliseconds else None
 
@@ -99,7 +100,7 @@ def compare(
         InputError: A trained file holds another architecture than its name says, or the data is not fetched.
         BackendMissingError: ONNX Runtime or LiteRT is not installed.
     """
-    calls: dict[str, bench.Call] = {}
+    calls: dict[str, Call] = {}
     found = []
     with tempfile.TemporaryDirectory() as temporary:
         for name, config in configs.items():
@@ -112,7 +113,7 @@ def compare(
 
 def _prepare(
     name: str, config: StudentConfig, images: npt.NDArray[np.uint8], threads: int, temporary: Path
-) -> tuple[Candidate, dict[str, bench.Call]]:
+) -> tuple[Candidate, dict[str, Call]]:
     """Build a candidate with fresh weights, count it, and make its timed forms."""
     import torch
 
@@ -126,7 +127,7 @@ def _prepare(
     folder = temporary / name
     weights.save(net, folder / "fresh.safetensors", _CARD)
     trunk = _trunk.from_student(folder / "fresh.safetensors", height, width, folder / "trunk.onnx")
-    forms = bench.student_calls(trunk, bench.calibrated(trunk, images), threads, folder)
+    forms = bench.calls(trunk, bench.calibrated(trunk, images), threads, folder)
     parameters = sum(p.numel() for p in net.parameters())
     return Candidate(name, parameters, count_macs(net, height, width)), forms
 

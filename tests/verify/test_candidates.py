@@ -11,7 +11,7 @@ import torch
 from edgemat.errors import InputError
 from edgemat.model import weights
 from edgemat.model.student import Student, StudentConfig
-from edgemat.verify import bench
+from edgemat.verify.bench import student as bench
 from edgemat.verify.candidates import compare
 
 TINY = StudentConfig(widths=(8, 8, 8), depths=(0, 0, 0))
