@@ -31,7 +31,7 @@ def predict(net: nn.Module, images: npt.NDArray[np.uint8], batch: int = 16) -> n
 
 @torch.no_grad()
 def predict_teacher(
-    net: Teacher, images: npt.NDArray[np.uint8], batch: int = 16
+    net: Teacher, images: npt.NDArray[np.uint8], batch: int = 16, flip: bool = False
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     """Run a teacher on 8-bit images in float32.
 
@@ -39,10 +39,15 @@ def predict_teacher(
         net: The network; it is put in evaluation mode.
         images: RGB, uint8, (N, H, W, 3).
         batch: Images at a time.
+        flip: Run each image's mirror image as well, and return the means of the two: a smoother alpha, nearer to the
+            truth, whose expected error is at most the mean of theirs.
 
     Returns:
         Alpha, float32, (N, H, W), in [0, 1]; and its expected absolute error, the same shape, positive.
     """
+    if flip:
+        (one, doubt), (other, doubts) = (predict_teacher(net, view, batch) for view in (images, images[:, :, ::-1]))
+        return (one + other[:, :, ::-1]) / 2, (doubt + doubts[:, :, ::-1]) / 2
     net.eval()
     alphas, doubts = [], []
     for i in range(0, len(images), batch):
@@ -54,4 +59,4 @@ def predict_teacher(
 
 def _unit(images: npt.NDArray[np.uint8]) -> torch.Tensor:
     """Return RGB, float32, (N, 3, H, W), in [0, 1]."""
-    return torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255.0
+    return torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 255.0

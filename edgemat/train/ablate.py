@@ -23,11 +23,11 @@ from edgemat.verify.ablation_report import MIN_SEEDS, Ablation
 TRUTH, UNWEIGHTED, WEIGHTED, DOWN, BOTH = "truth", "unweighted", "weighted", "weighted-down", "weighted-both"
 ARMS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
-        TRUTH: {"teacher_share": 0.0, "weighting": "none"},
-        UNWEIGHTED: {"weighting": "none"},
+        TRUTH: {"teacher_share": 0.0, "weighting": "none", "trust": -1.0},
+        UNWEIGHTED: {"weighting": "none", "trust": -1.0},
         WEIGHTED: {"weighting": "up"},
-        DOWN: {"weighting": "down"},
-        BOTH: {"weighting": "both"},
+        DOWN: {"weighting": "down", "trust": -1.0},
+        BOTH: {"weighting": "both", "trust": -1.0},
     }
 )
 """What each arm changes in the recipe: ground truth alone, distillation, and distillation weighted either way."""
@@ -102,7 +102,9 @@ def ablate(
     }
     uncertainty = predict_teacher(net, images)[1]
     also = [(arm, TRUTH) for arm in arms if arm != TRUTH] if TRUTH in arms else []
-    return compare_arms(predictions, samples, uncertainty, UNWEIGHTED, also, min_seeds=min(seeds, MIN_SEEDS))
+    return compare_arms(
+        predictions, samples, uncertainty, UNWEIGHTED, also, min_seeds=min(seeds, MIN_SEEDS), paired=True
+    )
 
 
 def _name(arm: str, seed: int) -> str:

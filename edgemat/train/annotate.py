@@ -37,6 +37,9 @@ def annotate(
 ) -> int:
     """Copy a set into shards with a teacher's alpha (8 bits) and expected absolute error (16 bits) of every image.
 
+    Both are means over the image and its mirror image (`edgemat.model.predict.predict_teacher`): a teacher asked once
+    for many runs can be asked twice.
+
     A shard appears when it is whole. An interrupted annotation goes on with the shards that are missing when it is
     called again with the same values.
 
@@ -64,6 +67,7 @@ def annotate(
     record: dict[str, object] = {
         "schema_version": 1,
         "teacher": sha256(teacher),
+        "flip": True,
         "set": data.resolve().name,
         "rendered": read_record(data, RENDERED),
         "examples": total,
@@ -141,7 +145,7 @@ def _word(
     for first in range(numbers.start, numbers.stop, _BATCH):
         part = range(first, min(first + _BATCH, numbers.stop))
         examples = [fit(as_example(items[i]), size) for i in part]
-        alphas, doubts = predict_teacher(net, np.stack([e.image for e in examples]))
+        alphas, doubts = predict_teacher(net, np.stack([e.image for e in examples]), flip=True)
         for i, example, alpha, doubt in zip(part, examples, alphas, doubts, strict=True):
             yield _key(items, i), Example(example.image, example.alpha, alpha, doubt), _metadata(items, i)
 

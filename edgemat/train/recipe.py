@@ -169,6 +169,8 @@ class StudentRecipe(Recipe):
         teacher_share: Share of the loss whose target is the teacher's alpha; 0 needs no teacher.
         weighting: What the teacher's uncertainty does to the pixels' weights (`edgemat.train.weighting`).
         strength: How many times more than a sure pixel the least sure one counts in the ground-truth term, less one.
+        trust: The same in the teacher-target term, of the weighting ``up``: -1 asks the teacher nothing where it is
+            least sure, 0 asks it everywhere alike.
         keep_init: Share of the weights given to begin with in the result, which interpolates between them and the
             trained ones (Wortsman et al., "Robust fine-tuning of zero-shot models", 2022).
     """
@@ -177,6 +179,7 @@ class StudentRecipe(Recipe):
     teacher_share: float = 0.0
     weighting: str = "none"
     strength: float = 4.0
+    trust: float = -1.0
     keep_init: float = 0.0
 
     network: ClassVar[str] = "student"
@@ -188,8 +191,8 @@ class StudentRecipe(Recipe):
             _expect_share(self, name)
         if self.weighting not in WEIGHTINGS:
             raise InputError(f"weighting = {self.weighting!r}, expected one of {', '.join(WEIGHTINGS)}")
-        if self.strength < 0:
-            raise InputError(f"strength = {self.strength}, expected at least 0")
+        if self.strength < 0 or self.trust < -1:
+            raise InputError(f"strength = {self.strength}, trust = {self.trust}, expected at least 0 and -1")
 
     @property
     def needs_teacher(self) -> bool:

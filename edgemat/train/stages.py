@@ -216,7 +216,9 @@ def measured(
     if teacher is None or representative is None:
         raise no_teacher(recipe)
     try:
-        return Weighting.measure(recipe.weighting, recipe.strength, predict_teacher(teacher, representative)[1])
+        doubt = predict_teacher(teacher, representative)[1]
+        trust = recipe.trust if isinstance(recipe, StudentRecipe) else -1.0
+        return Weighting.measure(recipe.weighting, recipe.strength, doubt, trust=trust)
     except ValueError as error:
         raise InputError(f"--teacher: {error}; judge it with: edgemat uncertainty") from error
 
@@ -227,14 +229,21 @@ def constants_of(weighting: Weighting | None) -> Mapping[str, float]:
 
 
 def asked(teacher: Teacher | None, batch: Batch, bfloat16: bool) -> Batch:
-    """Return a batch with a teacher's word: the one that it brings along, or what the teacher says now."""
+    """Return a batch with a teacher's word: the one that it brings along, or what the teacher says now.
+
+    Either is the mean over an image and its mirror image, as `edgemat.train.annotate` writes it.
+    """
     if batch.teacher is not None:
         return batch
     assert teacher is not None
     teacher.to(batch.image.device)
     with torch.autocast(batch.image.device.type, torch.bfloat16, enabled=bfloat16):
-        alpha, log_scale = teacher(batch.image)
-    return replace(batch, teacher=alpha.float(), uncertainty=teacher.uncertainty(log_scale))
+        alpha, log_scale = teacher(torch.cat([batch.image, batch.image.flip(3)]))
+    means = []
+    for word in (alpha.float(), teacher.uncertainty(log_scale)):
+        one, mirrored = word.chunk(2)
+        means.append((one + mirrored.flip(3)) / 2)
+    return replace(batch, teacher=means[0], uncertainty=means[1])
 
 
 def no_teacher(recipe: StudentRecipe | QatRecipe) -> InputError:

@@ -57,6 +57,7 @@ def compare_arms(
     reference: str,
     also: Sequence[tuple[str, str]] = (),
     min_seeds: int = MIN_SEEDS,
+    paired: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Ablation:
     """Measure every seed of every arm on the same samples and compare arms, image by image.
@@ -71,6 +72,7 @@ def compare_arms(
         reference: The arm that all others are compared with.
         also: Further pairs to compare: an arm and the one that it is compared with.
         min_seeds: Refuse arms with fewer; below `MIN_SEEDS` the result is marked.
+        paired: Whether seed i of every arm began with the same weights and saw the same examples in the same order.
         progress: Called with the images measured so far and in all.
 
     Raises:
@@ -78,6 +80,8 @@ def compare_arms(
             an array has a wrong type, shape or range.
     """
     _check_arms(arms, min_seeds)
+    if paired and len({len(seeds) for seeds in arms.values()}) > 1:
+        raise InputError("ablation: arms of different numbers of seeds cannot be paired")
     pairs = _pairs(arms, reference, also)
     _check_arrays(arms, samples, uncertainty)
     scores = _scores(arms, samples, uncertainty, progress)
@@ -87,7 +91,7 @@ def compare_arms(
         faces = [samples[index].face_id for index in cell[2]]
         place = REGIONS.index(cell[1])
         members = {arm: values[:, cell[2], place] for arm, values in scores.items()}
-        draws = resampled_means(members, faces)
+        draws = resampled_means(members, faces, paired=paired)
         for arm, values in members.items():
             means += _means(arm, cell, len(set(faces)), values, draws[arm])
         averages = {arm: values.mean(axis=(0, 1)) for arm, values in members.items()}

@@ -49,7 +49,7 @@ def test_shards_get_the_teachers_word_and_keep_what_they_had(shards: Path, net: 
     before, after = Shards(shards), Shards(tmp_path)
     assert [p.name for p in after.files] == ["000000.tar", "000001.tar", "000002.tar"]
     assert len(after) == COUNT
-    alphas, doubts = predict_teacher(teacher_as_written(net), np.stack([e.image for e in before]))
+    alphas, doubts = predict_teacher(teacher_as_written(net), np.stack([e.image for e in before]), flip=True)
     for i in range(COUNT):
         assert after.key(i) == before.key(i)
         assert after.metadata(i) == before.metadata(i)
@@ -84,6 +84,7 @@ def test_the_manifest_names_teacher_and_origin(shards: Path, net: Path, tmp_path
     assert json.loads((tmp_path / ANNOTATED).read_text()) == {
         "schema_version": 1,
         "teacher": sha256(net),
+        "flip": True,
         "set": shards.name,
         "rendered": {"arguments": {"count": 20}, "complete": True},
         "examples": COUNT,
@@ -140,11 +141,11 @@ def test_an_interrupted_annotation_is_refused_until_it_is_finished(
     annotate(shards, net, tmp_path / "whole", 32, per_shard=8)
     asked: list[int] = []
 
-    def interrupted(net: module.Teacher, images: np.ndarray) -> object:
+    def interrupted(net: module.Teacher, images: np.ndarray, flip: bool) -> object:
         if len(asked) == 2:
             raise KeyboardInterrupt
         asked.append(len(images))
-        return predict_teacher(net, images)
+        return predict_teacher(net, images, flip=flip)
 
     out = tmp_path / "out"
     monkeypatch.setattr(module, "predict_teacher", interrupted)

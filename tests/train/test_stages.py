@@ -125,7 +125,7 @@ def test_the_teacher_is_asked_where_the_batch_brings_no_word() -> None:
     stage = distilling()
     pixels = torch.from_numpy(IMAGES).permute(0, 3, 1, 2) / 255
     batch = stage.prepare(Batch(pixels, torch.zeros(4, 1, 32, 32)))
-    alpha, uncertainty = predict_teacher(teacher(), IMAGES)
+    alpha, uncertainty = predict_teacher(teacher(), IMAGES, flip=True)
     assert batch.teacher is not None
     assert batch.uncertainty is not None
     np.testing.assert_allclose(batch.teacher[:, 0].numpy(), alpha, atol=1e-6)

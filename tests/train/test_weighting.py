@@ -25,6 +25,13 @@ def test_the_table() -> None:
             torch.testing.assert_close(found, expected)
 
 
+@pytest.mark.parametrize("trust", [-1.0, 0.0, 2.0])
+def test_trust_says_how_much_the_teacher_counts_where_it_doubts(trust: float) -> None:
+    weighting = Weighting("up", strength=4.0, reference=1.0, mean_u=0.25, trust=trust)
+    torch.testing.assert_close(weighting.target(U), (1 + trust * U) / (1 + trust * 0.25))
+    torch.testing.assert_close(weighting.truth(U), (1 + 4 * U) / 2)
+
+
 def test_none_weighs_nothing() -> None:
     weighting = Weighting.measure("none", 4.0, np.array([0.0, 0.1, 0.2], np.float32))
     assert weighting.truth(U) is None

@@ -74,6 +74,23 @@ def test_arms_share_their_draw_of_faces_and_not_that_of_seeds() -> None:
     assert (draws["b"] - draws["a"]).std() > 0.1
 
 
+def test_paired_runs_share_their_draw_of_seeds_too() -> None:
+    luck = np.arange(3.0).reshape(3, 1, 1) * np.ones((3, 32, 1))
+    draws = resampled_means({"a": luck, "b": luck + 2}, FACES, 200, paired=True)
+    np.testing.assert_allclose(draws["b"] - draws["a"], 2)
+    assert draws["a"].std() > 0.1
+
+
+@pytest.mark.parametrize("seed_spread", [0.0, 0.2])
+def test_an_interval_of_paired_runs_covers_the_truth_as_well(seed_spread: float) -> None:
+    rng = np.random.default_rng(13)
+    faces, luck = rng.normal(0, 1, (1, len(FACES), 300)), rng.normal(0, 3, (3, 1, 300))
+    arms = {"a": noise(rng, 3, seed_spread, 300) + faces + luck, "b": luck + np.zeros((3, len(FACES), 300))}
+    draws = resampled_means(arms, FACES, 1000, paired=True)
+    low, high = np.percentile(draws["a"] - draws["b"], (2.5, 97.5), axis=0)
+    assert 0.91 <= float(np.mean((low <= 0) & (high >= 0))) <= 0.99
+
+
 def test_arms_may_have_different_numbers_of_seeds_and_numbers_repeat() -> None:
     rng = np.random.default_rng(5)
     arms = {"a": rng.random((3, 32, 2)), "b": rng.random((1, 32, 2))}
