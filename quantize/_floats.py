@@ -1,4 +1,4 @@
-"""How two runtimes round that compute between quantized tensors in float32; see `edgemat.quantize.rounding`."""
+"""How runtimes round that compute between quantized tensors in float32; see `edgemat.quantize.rounding`."""
 
 from __future__ import annotations
 
@@ -65,6 +65,26 @@ class Unfused(OnnxRuntime):
     def mean(self, sums: Sums, count: int, source: QParams, target: QParams) -> Codes:
         """Return codes of GlobalAveragePool."""
         return target.codes((sums * np.float64(source.scale) / count).astype(F))
+
+
+class CoreAi(Unfused):
+    """Apple's Core AI runtime on the program that coreai-onnx makes: each operator on reals in float32."""
+
+    def window_mean(self, seen: Sequence[Codes], counts: npt.NDArray[np.int64], params: QParams) -> Codes:
+        """Return codes of AveragePool: the sum of reals is rounded once, and so is the mean."""
+        reals = [part.astype(F) * F(params.scale) for part in seen]
+        total = np.sum(reals, axis=0, dtype=np.float64).astype(F)
+        mean: npt.NDArray[np.float32] = np.divide(total, counts, dtype=F)
+        return params.codes(mean)
+
+    def resize(self, codes: Codes, rows: Taps, columns: Taps, params: QParams) -> Codes:
+        """Return codes of reals interpolated down, then across: two products, each rounded, and their sum."""
+        real = params.reals(codes)
+        for axis, at in ((2, rows), (3, columns)):
+            lower, upper, after = at.linear(F)
+            after = after[:, None] if axis == 2 else after
+            real = np.take(real, lower, axis) * (F(1) - after) + np.take(real, upper, axis) * after
+        return params.codes(real)
 
 
 def _whole(codes: npt.NDArray[np.float64], target: QParams) -> Codes:

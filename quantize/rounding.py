@@ -14,6 +14,7 @@ once or twice, halves to even, up, or away from zero. A reference that rounds as
 | ``float16`` | reals of float16 between codes, as a Core ML package states them; no device measured | - |
 | ``openvino`` | OpenVINO's CPU plugin, on the IR that edgemat writes | 2025.0 to 2026.4, x86-64 |
 | ``unfused`` | ONNX Runtime's CPU provider, a Q/DQ graph with optimisations off | 1.32, x86-64 |
+| ``coreai`` | Apple's Core AI, of which each operator computes on reals in float32 | 1.0.0b3, x86-64 |
 | ``htp`` | Qualcomm's HTP from v73 on (SM8550 to SM8850) | QNN 2.51, x86-64 |
 | ``htp-v69`` | Qualcomm's HTP v69 (SM8450) | QNN 2.51, x86-64 |
 
@@ -26,7 +27,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from edgemat.quantize._float16 import Float16
-from edgemat.quantize._floats import OpenVino, Unfused
+from edgemat.quantize._floats import CoreAi, OpenVino, Unfused
 from edgemat.quantize._htp import Htp, HtpV69
 from edgemat.quantize._ideal import Rounding
 from edgemat.quantize._runtimes import OnnxRuntime, TfLite, TfLiteReference, Xnnpack
@@ -43,6 +44,7 @@ ROUNDINGS: Mapping[str, Rounding] = {
     "htp-v69": HtpV69(),
     "openvino": OpenVino(),
     "unfused": Unfused(),
+    "coreai": CoreAi(),
     "float16": Float16(),
 }
 """Name to rounding: what `edgemat.export._target.Runner.rounding` may be."""
