@@ -74,6 +74,12 @@ class Settings:
         for _, table in self.tables:
             for section, values in table.items():
                 _refuse(section, values, self._where)
+        for whom, _ in self.tables:
+            target, _, precision = whom.partition(" ")
+            try:
+                self.limits(target, precision)
+            except InputError as error:
+                raise InputError(f"{self._where}{error}") from error
 
     @property
     def _where(self) -> str:
