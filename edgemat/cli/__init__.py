@@ -22,6 +22,7 @@ import click
 import edgemat
 from edgemat.cli.ablate import ablate
 from edgemat.cli.bench import bench
+from edgemat.cli.bisect import bisect
 from edgemat.cli.candidates import candidates
 from edgemat.cli.compare import compare
 from edgemat.cli.completion import completion
@@ -50,6 +51,7 @@ COMMANDS: tuple[click.Command, ...] = (
     evaluate,
     compare,
     parity,
+    bisect,
     lint,
     waterfall,
     uncertainty,

@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     from edgemat.verify.bisect.segment import Segment
 
 Floats = npt.NDArray[np.float32]
+Reals = npt.NDArray[np.floating]
+_EXPLAINED = 0.1
+"""Deviation of the channels' offsets, over their own spread, that a shift of the image may leave."""
+_NOTICEABLE = 1e-3
+"""Smallest shift of an image in [0, 1] that is called one: a quarter of a code of its pixels."""
 _ROUND = 2.0
 """Codes that the reals of a hypothesis may be off where an integer runtime rounds between them."""
 
@@ -60,11 +65,13 @@ def of_float(compared: FloatReference, tensor: str, residual: Residual, fed: Map
         return float(difference.mean()), float(close.mean())
 
     mistake = hypotheses.explain(made, fed, misfit)
-    return mistake or _shifted(made, residual) or patterns.guess(residual) or _look(made)
+    active = (residual.found != 0.0) & (residual.expected != 0.0)  # an activation cuts the others
+    shifted = _shifted(made, found, residual.expected.astype(np.float64), active)
+    return mistake or shifted or patterns.guess(residual) or _look(made)
 
 
 def of_codes(
-    model: ModelProto, compared: Reference, tensor: str, found: Codes, codes: Mapping[str, Codes], guessed: str
+    model: ModelProto, compared: Reference, tensor: str, expected: Codes, codes: Mapping[str, Codes], guessed: str
 ) -> str:
     """Return what the difference of an integer tensor looks like.
 
@@ -72,39 +79,47 @@ def of_codes(
         model: The trunk.
         compared: What it was compared with.
         tensor: Made by one of the trunk's units.
-        found: Its codes.
+        expected: The codes that the reference makes.
         codes: All that the artefact shows of the same image.
         guessed: What the pattern of its codes says already.
     """
     made = segment.before(model, compared.graph, tensor, codes.keys())
-    params = compared.grid.activations
+    params, found = compared.grid.activations, codes[tensor]
     fed = {name: params[name].reals(codes[name]) for name in made.inputs}
+    own = params[tensor]
 
     def misfit(other: Floats) -> tuple[float, float]:
         if other.shape != found.shape:
             return np.inf, 0.0
-        difference = np.abs(found.astype(np.float64) - params[tensor].codes(other))
+        difference = np.abs(found.astype(np.float64) - own.codes(other))
         return float(difference.mean()), float((difference <= _ROUND).mean())
 
-    return hypotheses.explain(made, fed, misfit) or guessed or _look(made)
+    if mistake := hypotheses.explain(made, fed, misfit):
+        return mistake
+    if found.ndim == 4 and (moved := patterns.order(found.astype(np.float64), expected.astype(np.float64), 1.0)):
+        return moved
+    ends = (own.low, own.high)
+    active = ~np.isin(found, ends) & ~np.isin(expected, ends)
+    shifted = _shifted(made, own.reals(found), own.reals(expected), active)
+    return shifted or guessed or _look(made)
 
 
-def _shifted(made: Segment, residual: Residual) -> str:
-    """Return by how much the input of a convolution seems to be shifted, where that explains each channel's offset."""
+def _shifted(made: Segment, found: Reals, expected: Reals, active: npt.NDArray[np.bool_]) -> str:
+    """Return by how much the image seems to be shifted, where that explains each channel's offset."""
     conv = made.nodes[0]
     if conv.op_type != "Conv" or conv.input[0] not in made.graph.inputs or conv.input[1] not in made.graph.constants:
         return ""
     kernel = made.graph.constants[conv.input[1]].sum((2, 3)).astype(np.float64)
-    difference = (residual.found.astype(np.float64) - residual.expected)[0]
-    active = (residual.found[0] != 0.0) & (residual.expected[0] != 0.0)  # an activation cuts the others
-    seen = active.reshape(len(difference), -1).any(1)
+    difference = found[0].astype(np.float64) - expected[0]
+    seen = active[0].reshape(len(difference), -1).any(1)
     if seen.sum() <= kernel.shape[1]:
         return ""
-    offsets = np.array([np.median(d[a]) for d, a in zip(difference[seen], active[seen], strict=True)])
+    offsets = np.array([d[a].mean() for d, a in zip(difference[seen], active[0][seen], strict=True)])
     shift, *_ = np.linalg.lstsq(kernel[seen], offsets, rcond=None)
-    if np.abs(kernel[seen] @ shift - offsets).max() > 0.05 * np.abs(offsets).max():
+    left = offsets - kernel[seen] @ shift
+    if left.std() > _EXPLAINED * offsets.std() or np.abs(shift).max() < _NOTICEABLE:
         return ""
-    return f"its input is shifted by {', '.join(f'{value:+.3g}' for value in shift)}: the mean, or the input's bias"
+    return f"its input is shifted by {', '.join(f'{value:+.2g}' for value in shift)}: the mean, or the input's bias"
 
 
 def _look(made: Segment) -> str:

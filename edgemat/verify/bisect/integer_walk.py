@@ -129,5 +129,5 @@ def _explained(
     if run is None or part.hint in (_GROWS, _LABEL) or part.tensor not in run.codes:
         return part
     model = _graph.read(entry.trunk.path)
-    hint = hints.of_codes(model, compared, part.tensor, run.codes[part.tensor], run.codes, part.hint)
+    hint = hints.of_codes(model, compared, part.tensor, evidence.expected, run.codes, part.hint)
     return replace(part, hint=hint)

@@ -40,9 +40,10 @@ def guess(residual: Residual) -> str:
     channels = np.flatnonzero(beyond.any(axis=(0, 2, 3)))
     if min(found.shape[2:]) > 4 and not beyond[:, :, 2:-2, 2:-2].any():
         return "the border only: padding, or the sides that are padded"
-    if text := _order(found, expected, residual.limit.astype(np.float64)):
+    if text := order(found, expected, 4.0 * float(residual.limit.max())):
         return text
-    fits = {int(c): fit for c in channels if (fit := _line(expected[:, c], found[:, c], difference[:, c])) is not None}
+    noise = residual.limit.astype(np.float64)
+    fits = {int(c): fit for c in channels if (fit := _line(expected[:, c], found[:, c], noise[:, c])) is not None}
     if len(channels) == 1 < found.shape[1]:
         slope, offset = fits.get(int(channels[0]), (1.0, 0.0))
         off = f", {slope:.4g} times what it should be, {offset:+.3g}" if fits else ""
@@ -57,9 +58,14 @@ def _broken(found: Reals, expected: Reals) -> str:
     return f"{int((~np.isfinite(found)).sum())} values are NaN or infinite"
 
 
-def _order(found: Reals, expected: Reals, limit: Reals) -> str:
-    """Return what was permuted: channels, or rows and columns."""
-    near = 4.0 * limit.max()
+def order(found: Reals, expected: Reals, near: float) -> str:
+    """Return what was permuted: channels, or rows and columns; empty where nothing was.
+
+    Args:
+        found: (1, C, H, W).
+        expected: Of the same shape.
+        near: How far two values may be apart that are the same.
+    """
     for name, flipped in (
         ("upside down", found[:, :, ::-1]),
         ("mirrored", found[..., ::-1]),
@@ -72,10 +78,10 @@ def _order(found: Reals, expected: Reals, limit: Reals) -> str:
         return ""
     flat = found[0].reshape(count, -1), expected[0].reshape(count, -1)
     # equal channels have equal sums: those alone are compared
-    order = [_match(channel, flat[0], near) for channel in flat[1]]
-    if sorted(order) != list(range(count)) or order == list(range(count)):
+    places = [_match(channel, flat[0], near) for channel in flat[1]]
+    if sorted(places) != list(range(count)) or places == list(range(count)):
         return ""
-    moved = [(here, there) for here, there in enumerate(order) if here != there]
+    moved = [(here, there) for here, there in enumerate(places) if here != there]
     text = ", ".join(f"{here} is at {there}" for here, there in moved[:4]) + (" ..." if len(moved) > 4 else "")
     return f"the channels are in another order: {text}"
 
@@ -88,7 +94,7 @@ def _match(channel: Reals, candidates: Reals, near: float) -> int:
     return -1
 
 
-def _line(x: Reals, y: Reals, difference: Reals) -> tuple[float, float] | None:
+def _line(x: Reals, y: Reals, noise: Reals) -> tuple[float, float] | None:
     """Return slope and offset of one channel where a line explains its difference; None else.
 
     Values that an activation has cut, at either end of the channel, say nothing.
@@ -97,8 +103,9 @@ def _line(x: Reals, y: Reals, difference: Reals) -> tuple[float, float] | None:
     if inner.sum() < _FEW or x[inner].std() == 0.0:
         return None
     slope, offset = np.polyfit(x[inner], y[inner], 1)
-    left = float(np.abs(slope * x[inner] + offset - y[inner]).max())
-    return (float(slope), float(offset)) if left <= _TIGHT * max(float(np.abs(difference).max()), 1e-30) else None
+    left = np.abs(slope * x[inner] + offset - y[inner])
+    allowed = _TIGHT * float(np.abs(y - x).max()) + noise[inner]
+    return (float(slope), float(offset)) if (left <= allowed).all() else None
 
 
 def _lines(fits: dict[int, tuple[float, float]], channels: int, largest: float) -> str:
@@ -108,11 +115,13 @@ def _lines(fits: dict[int, tuple[float, float]], channels: int, largest: float) 
     slopes, offsets = (np.array(values) for values in zip(*fits.values(), strict=True))
     slope, spread = float(np.median(slopes)), float(np.ptp(slopes))
     scaled, moved = abs(slopes - 1.0).max() > 1e-6, np.abs(offsets).max() > _TIGHT * largest
-    if scaled and not moved and spread < 1e-2 * abs(slope - 1.0):
+    if scaled and not moved and spread < 0.05 * abs(slope - 1.0):
         return f"all values are {slope:.4g} times what they should be: a scale"
     if not moved and scaled:
         return f"each channel has a factor of its own, {slopes.min():.4g} to {slopes.max():.4g}: the weight's scales"
-    if abs(slopes - 1.0).max() < 0.01:
+    if scaled and spread < 0.05 * abs(slope - 1.0):
+        return f"the sums are {slope:.4g} times what they should be, the bias is right: the weight, or its scale"
+    if abs(slopes - 1.0).max() < 0.005:
         low, high = float(offsets.min()), float(offsets.max())
         if high - low <= _TIGHT * max(abs(low), abs(high)):
             return f"{np.median(offsets):+.3g} everywhere: a bias, or the input's mean"
