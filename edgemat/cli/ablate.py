@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     "--recipe", default="ablation", show_default=True, help="What all arms share: a shipped name, or a TOML file."
 )
 @click.option(
-    "--arms", help="Comma-separated; all by default: truth, unweighted, weighted, weighted-down, weighted-both."
+    "--arms",
+    help="Comma-separated; all by default: truth, unweighted, weighted, weighted-even, weighted-down, weighted-both.",
 )
 @click.option("--seeds", type=click.IntRange(min=1), default=3, show_default=True, help="Runs an arm.")
 @click.option("--steps", type=click.IntRange(min=1), help="Optimiser steps a run, in place of the recipe's.")

@@ -20,12 +20,14 @@ from edgemat.train.recipe import StudentRecipe
 from edgemat.verify.ablation import compare_arms
 from edgemat.verify.ablation_report import MIN_SEEDS, Ablation
 
-TRUTH, UNWEIGHTED, WEIGHTED, DOWN, BOTH = "truth", "unweighted", "weighted", "weighted-down", "weighted-both"
+TRUTH, UNWEIGHTED, WEIGHTED = "truth", "unweighted", "weighted"
+EVEN, DOWN, BOTH = "weighted-even", "weighted-down", "weighted-both"
 ARMS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         TRUTH: {"teacher_share": 0.0, "weighting": "none", "trust": -1.0},
         UNWEIGHTED: {"weighting": "none", "trust": -1.0},
         WEIGHTED: {"weighting": "up"},
+        EVEN: {"weighting": "up", "trust": 0.0},
         DOWN: {"weighting": "down", "trust": -1.0},
         BOTH: {"weighting": "both", "trust": -1.0},
     }

@@ -55,6 +55,7 @@ def test_arms_differ_in_what_they_say_and_nothing_else() -> None:
         "truth": (0.0, "none"),
         "unweighted": (0.5, "none"),
         "weighted": (0.5, "up"),
+        "weighted-even": (0.5, "up"),
         "weighted-down": (0.5, "down"),
         "weighted-both": (0.5, "both"),
     }
@@ -63,7 +64,7 @@ def test_arms_differ_in_what_they_say_and_nothing_else() -> None:
 def test_runs_go_seed_by_seed_with_the_same_beginning(calls: list[Call], net: Path, tmp_path: Path) -> None:
     out, data, init = tmp_path / "out", tmp_path / "data", tmp_path / "init"
     report = ablate(RECIPE, net, out, HOLDOUT, seeds=2, data=data, init=init)
-    names = ["truth", "unweighted", "weighted", "weighted-down", "weighted-both"]
+    names = ["truth", "unweighted", "weighted", "weighted-even", "weighted-down", "weighted-both"]
     assert [path for _, path, _ in calls] == [out / f"{name}-{seed}" for seed in (0, 1) for name in names]
     assert [recipe for recipe, _, _ in calls] == [arm_recipe(RECIPE, arm, seed) for seed in (0, 1) for arm in ARMS]
     for recipe, path, told in calls:
