@@ -268,7 +268,7 @@ class Facts:
         resizes: Every operator that samples.
         weighted: Every convolution with constant weights.
         described: What the file says for the app team: ``name``, ``version``, ``author``, ``license``,
-            ``description``, ``colour order``, ``range``; empty where it is silent.
+            ``description``, ``colour order``, ``range``, each empty where it is silent; nothing where it was not read.
         half: One of `HALF`, `MAY`, `NEVER`.
         flexible: Inputs whose size may vary, each with how, such as ``RangeDim``.
         islands: Operators that compute in float among integers.

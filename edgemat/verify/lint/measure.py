@@ -149,6 +149,22 @@ class _Used:
         )
 
 
+def occurring(codes: Sequence[Mapping[str, npt.NDArray[np.int32]]], scales: Scales) -> tuple[Use, ...]:
+    """Return how the codes of each tensor are used in some runs of 8 bits.
+
+    Args:
+        codes: Of each run, by tensor.
+        scales: Scale and zero point by tensor, as far as they are known.
+
+    Example:
+        >>> occurring([{"a": np.array([3, 3, 4], np.int32)}], {})[0].codes
+        2
+    """
+    names = dict.fromkeys(name for run in codes for name in run)
+    found = {name: np.unique(np.concatenate([np.unique(run[name]) for run in codes if name in run])) for name in names}
+    return tuple(Use(name, len(seen), 256, 0.0, scales.get(name, (0.0, 0))[0]) for name, seen in found.items())
+
+
 def pick(images: Sequence[Any], count: int) -> list[int]:
     """Return the places of ``count`` images, evenly spaced, all where there are no more.
 

@@ -48,6 +48,7 @@ class _Lint:
         self.on_progress(f"{entry.path.name}: read")
         unknown: list[str] = []
         facts = sources.read(entry.path, entry.target.name)
+        unknown += _unread(entry.target.name)
         trunk = self._trunk(entry.trunk.path)
         facts = dataclasses.replace(
             facts,
@@ -72,9 +73,9 @@ class _Lint:
     def bare(self, path: Path, target: str) -> tuple[Linted, Facts]:
         """Return what is known of a file that lies in no export folder."""
         self.on_progress(f"{path.name}: read")
-        unknown: list[str] = []
+        unknown = _unread(target)
         facts = self._judged(sources.read(path, target), path, target, unknown)
-        if self.images is not None and facts.half != NEVER:
+        if self.images is not None and (facts.half != NEVER or sources.on_codes(facts)):
             self.on_progress(f"{path.name}: run on the images")
             images = self.images
             ranges = self._asked(lambda: sources.measured(facts, path, target, images), None, unknown)
@@ -136,6 +137,15 @@ def _on_grid(entry: Entry) -> bool:
     from edgemat.export._target import IntegerGate
 
     return isinstance(entry.gate, IntegerGate)
+
+
+def _unread(target: str) -> list[str]:
+    """Return what cannot be told of an artefact that no reader knows."""
+    if sources.knows(target):
+        return []
+    return [
+        f"no reader knows the format of target {target}: tensors, resizes, placement and metadata were not looked at"
+    ]
 
 
 def _linted(facts: Facts, unknown: Sequence[str]) -> Linted:

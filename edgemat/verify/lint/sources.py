@@ -11,13 +11,17 @@ from typing import TYPE_CHECKING
 
 from edgemat.errors import InputError
 from edgemat.verify.lint import measure
-from edgemat.verify.lint.facts import NEVER, Facts, Measured
+from edgemat.verify.lint.facts import NEVER, Facts, Measured, Op
 
 if TYPE_CHECKING:
     from edgemat.calib_data import CalibrationSet
-    from edgemat.export._target import Runner
+    from edgemat.export._target import Images, Runner
 
 _XML = ".xml"
+_IMAGES = 6
+"""Images on which a bare integer file is run: some runtimes take seconds for one."""
+_COMPILED = ("ethos_u", "litert_qualcomm", "qnn")
+"""Targets whose artefacts are folders with one file a chip and the source of all."""
 _FORMS = {"onnx": "onnx", "tensorrt": "onnx", "tflite": "tflite", "coreml": "coreml", "openvino": "openvino"}
 """Target to the reader of its artefacts; what is compiled for NPUs is read by its source."""
 
@@ -52,8 +56,10 @@ def target_of(path: Path) -> str | None:
 def read(path: Path, target: str) -> Facts:
     """Return what an artefact holds.
 
+    What no reader knows is read through its target's inspection: kinds of operators, no tensors.
+
     Raises:
-        InputError: It is not whole, or no reader knows what this target makes.
+        InputError: It is not whole.
     """
     from edgemat.verify.lint.readers import coreml, onnx, openvino, tflite
 
@@ -61,22 +67,43 @@ def read(path: Path, target: str) -> Facts:
     if target in _FORMS:
         return dataclasses.replace(readers[_FORMS[target]](path), file=path.name)
     source = _source(path)
+    if source is None:
+        return _inspected(path, target)
     form = "tflite" if source.suffix == ".tflite" else "onnx"
     facts = readers[form](source)
     return dataclasses.replace(facts, file=path.name, half=NEVER)  # compiled for integers alone
 
 
-def _source(path: Path) -> Path:
-    """Return the int8 source of a folder that holds compiled files."""
+def knows(target: str) -> bool:
+    """Return whether a reader knows all that a target's artefacts hold."""
+    return target in _FORMS or target in _COMPILED
+
+
+def _source(path: Path) -> Path | None:
+    """Return the int8 source of a folder that holds compiled files; None for any other artefact.
+
+    Raises:
+        InputError: Its report is not whole.
+    """
     import json
 
     from edgemat.export import _npu
 
+    if not (path / _npu.REPORT).is_file():
+        return None
     try:
         name = json.loads((path / _npu.REPORT).read_text(encoding="utf-8"))["source"]["file"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: no reader for it ({error!r}); give the artefact that an export made") from error
+        raise InputError(f"{path / _npu.REPORT}: not a whole report ({error!r}); export the model again") from error
     return path / Path(str(name)).name
+
+
+def _inspected(path: Path, target: str) -> Facts:
+    from edgemat import export
+
+    found = export.get(target).inspect(path)
+    ops = tuple(Op(op.name, op.kind, (), (op.name,)) for op in found.ops)
+    return Facts(file=path.name, artefact=found.form, form=found.form, ops=ops)
 
 
 def measured(facts: Facts, path: Path, target: str, images: CalibrationSet) -> Measured:
@@ -93,15 +120,32 @@ def measured(facts: Facts, path: Path, target: str, images: CalibrationSet) -> M
         raise InputError(
             f"{path}: ranges not measured: its input {name} is {shape}, expected one image of a fixed size"
         )
-    if any(value.quantization is not None and value.constant is None for value in facts.values.values()):
-        raise InputError(f"{path}: ranges not measured: it computes on codes, and its float network is not beside it")
     rows, columns = (shape[1], shape[2]) if facts.form == "TFLite" else (shape[2], shape[3])
     pixels = images.resized(int(rows), int(columns))
     with _opened(facts, path, target) as runner:
+        if on_codes(facts):
+            return _codes(path, target, runner, pixels[measure.pick(pixels, _IMAGES)])
         shown = dict(runner.trace(np.asarray(pixels[0])))
         if not shown:
             raise InputError(f"{path}: ranges not measured: its runtime shows no inner tensors; give the export folder")
         return measure.measure(facts, runner.trace, pixels)[""]
+
+
+def on_codes(facts: Facts) -> bool:
+    """Return whether an artefact's activations are codes."""
+    return any(value.quantization is not None and value.constant is None for value in facts.values.values())
+
+
+def _codes(path: Path, target: str, runner: Runner, pixels: Images) -> Measured:
+    """Return which codes a bare integer file itself makes; what they cut cannot be seen there."""
+    from edgemat import export
+
+    scales = export.get(target).scales
+    stated = {} if scales is None else scales(path).activations
+    found = measure.occurring([runner.codes(image) for image in pixels], stated)
+    if not found:
+        raise InputError(f"{path}: ranges not measured: its runtime shows no codes; give the export folder")
+    return Measured(len(pixels), uses=found)
 
 
 @contextmanager
@@ -109,7 +153,14 @@ def _opened(facts: Facts, path: Path, target: str) -> Iterator[Runner]:
     """Open a bare file; another team's ONNX is first given the names that the runner knows."""
     from edgemat import export
 
-    if target not in ("onnx", "tensorrt"):
+    if path.suffix == _XML:
+        with tempfile.TemporaryDirectory() as folder:
+            for source, name in ((path, "model.xml"), (path.with_suffix(".bin"), "model.bin")):
+                (Path(folder) / name).write_bytes(source.read_bytes())
+            with export.get(target).load(Path(folder)) as runner:
+                yield runner
+        return
+    if target != "onnx" and not (target == "tensorrt" and not on_codes(facts)):
         with export.get(target).load(path) as runner:
             yield runner
         return

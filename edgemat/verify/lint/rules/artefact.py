@@ -49,7 +49,9 @@ def promised(facts: Facts) -> Iterator[Place]:
 )
 def metadata(facts: Facts) -> Iterator[Place]:
     """Yield the fields that are empty or say that nothing was stated."""
-    missing = [key for key in _NEEDED if facts.described.get(key, "") in ("", "not stated")]
+    missing = [
+        key for key in (_NEEDED if facts.described else ()) if facts.described.get(key, "") in ("", "not stated")
+    ]
     if missing:
         yield Place(f"the file does not state: {', '.join(missing)}")
 
@@ -64,7 +66,8 @@ def metadata(facts: Facts) -> Iterator[Place]:
 )
 def colours(facts: Facts) -> Iterator[Place]:
     """Yield what the file is silent about."""
-    missing = [key for key in ("colour order", "range") if not facts.described.get(key)]
+    wanted = ("colour order", "range") if facts.described else ()
+    missing = [key for key in wanted if not facts.described[key]]
     if missing:
         yield Place(f"the file does not state: {' and '.join(missing)} of its input", tensor=_first(facts))
 
