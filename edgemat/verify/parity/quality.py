@@ -8,8 +8,8 @@ Two rules, because they answer two questions.
   many strata. A limit is broken when the whole interval is beyond it: the loss is shown to be larger. The intervals
   of all strata and metrics hold at once (`edgemat.verify.parity.simultaneous`), so the worst of them may be judged.
 
-Where the absolute difference is below `FLOORS`, in units that nobody can see, per cents of next to nothing break no
-limit: half of the pixels lie where the float network makes no error at all.
+Per cents of next to nothing mean nothing: half of the pixels lie where the float network makes no error at all. So a
+limit is never less than a difference that nobody sees (`FLOORS`).
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
 from edgemat.errors import InputError
 from edgemat.metrics import METRICS, dtssd
-from edgemat.verify.bootstrap import Values, interval
+from edgemat.verify.bootstrap import Interval, Values, interval
 from edgemat.verify.crossed import resampled_means
 from edgemat.verify.evaluate import IMAGE_METRICS, UNKNOWN
 from edgemat.verify.paired import DTSSD
@@ -39,7 +40,10 @@ STRATA: Mapping[str, float] = {"mad": 10.0, "grad": 10.0, "conn": 10.0}
 FLOORS: Mapping[str, float] = {
     "mad": 0.05, "mse": 0.015, "sad": 0.003, "grad": 0.005, "conn": 0.003, "iou": 0.0005, "dtssd": 0.02
 }  # fmt: skip
-"""Differences in a metric's own unit that never break a limit."""
+"""Differences in a metric's own unit that no limit is below; of sums, in a frame of 256x256 pixels. MAD of 0.05e-3 is a
+hundredth of an 8-bit step on average, and SAD and Conn as much; MSE of 0.015e-3 is a root of one step; IoU of 0.0005 is
+a few pixels; dtSSD of 0.02e-2 is a twentieth of a step between frames."""
+_SUMS = ("sad", "grad", "conn")
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,26 @@ class QualityLimits:
                 raise InputError(
                     f"quality limit {name} = {limit}: expected a metric of {', '.join(METRICS)}, and per cent >= 0"
                 )
+
+
+class _Difference(NamedTuple):
+    """What one figure says.
+
+    Attributes:
+        metric: Its key.
+        region: Where.
+        first: The float network's figure, in the metric's unit.
+        value: The artefact's.
+        percent: The difference in per cent of ``first``; NaN where there is nothing to divide by, or no interval.
+        size: How many images and faces.
+    """
+
+    metric: str
+    region: str
+    first: float
+    value: float
+    percent: Interval
+    size: str
 
 
 class Quality:
@@ -90,6 +114,7 @@ class Quality:
             BackendMissingError: SciPy is missing, and there is a truth.
         """
         self._images = images
+        self._pixels = math.prod(images.images.shape[1:3])
         self._limits = QualityLimits() if limits is None else limits
         self._names, self._masks = places.regions(images)
         self._bands = places.bands(images)
@@ -151,10 +176,12 @@ class Quality:
 
     def _whole(self, scores: Values, limits: QualityLimits) -> Iterator[Figure]:
         """Yield the figures over all images."""
-        for part in self._parts[: 1 + (UNKNOWN in self._names)]:
-            first, other = self._base[part.images, part.place], scores[part.images, part.place]
-            faces = [self._images.faces[i] for i in part.images]
-            yield from _proven(part.region, IMAGE_METRICS, first, other, faces, "image", limits.whole)
+        for part in self._parts:
+            if part.region in (FRAME, UNKNOWN):
+                first, other = self._base[part.images, part.place], scores[part.images, part.place]
+                faces = [self._images.faces[i] for i in part.images]
+                for difference in _paired(part.region, IMAGE_METRICS, first, other, faces, "image"):
+                    yield self._figure(difference, limits.whole)
 
     def _moving(self, alphas: Alphas, limits: QualityLimits) -> Iterator[Figure]:
         scores = self._flicker(alphas)
@@ -163,7 +190,8 @@ class Quality:
             if rows.size:
                 first, other = self._still[rows, place, None], scores[rows, place, None]
                 faces = [self._images.clip_faces[i] for i in rows]
-                yield from _proven(region, (DTSSD,), first, other, faces, "clip", limits.whole)
+                for difference in _paired(region, (DTSSD,), first, other, faces, "clip"):
+                    yield self._figure(difference, limits.whole)
 
     def _strata(self, scores: Values, limits: QualityLimits) -> Iterator[Figure]:
         """Yield the figures of every stratum; all that have an interval are one family."""
@@ -185,11 +213,48 @@ class Quality:
             for m, metric in enumerate(IMAGE_METRICS):
                 k = place * metrics + m
                 faces = int(found.faces[k])
-                ends = (float(found.value[k]), float(found.low[k]), float(found.high[k]))
-                means_here = (float(means[0, k]), float(means[1, k]))
-                size = _count(len(part.images), "image", faces)
-                limit = limits.strata.get(metric) if faces >= LEAST_FACES else None
-                yield _figure(metric, part.region, means_here, ends, limit, size, shown_worse=True)
+                size = _count(len(part.images), "image", len({self._images.faces[i] for i in part.images}))
+                ends = Interval(float(found.value[k]), float(found.low[k]), float(found.high[k]))
+                difference = _Difference(metric, part.region, float(means[0, k]), float(means[1, k]), ends, size)
+                yield self._figure(difference, limits.strata if faces >= LEAST_FACES else {}, shown_worse=True)
+
+    def _figure(self, found: _Difference, limits: Mapping[str, float], shown_worse: bool = False) -> Figure:
+        """Judge one difference.
+
+        Args:
+            found: The difference.
+            limits: Per cent by which a metric may be worse; one that is not named is not judged.
+            shown_worse: It fails when it is shown to be worse than the limit; else when it is not shown to be within.
+        """
+        metric, limit, ends = METRICS[found.metric], limits.get(found.metric), found.percent
+        sign = -1.0 if metric.better == "higher" else 1.0
+        known = math.isfinite(ends.low) and math.isfinite(ends.high)
+        decisive = ends.value if not known else ends.low if shown_worse == (sign > 0) else ends.high
+        notes = [
+            f"{found.first:.4g} -> {found.value:.4g} {metric.unit}",
+            found.size + ("" if known else ": no interval"),
+        ]
+        floor = FLOORS[found.metric] * (self._pixels / 256**2 if found.metric in _SUMS else 1.0)
+        if limit is not None and found.first > 0 and 100 * floor / found.first > limit:
+            limit = 100 * floor / found.first
+            notes.append(f"limit: {floor:.2g} {metric.unit}, which nobody sees")
+        if limit is None or math.isfinite(decisive):
+            kept = limit is None or sign * decisive <= limit
+        else:  # the float network makes no error, so there is nothing to take per cents of
+            kept = sign * (found.value - found.first) <= floor
+        return Figure(
+            QUANTIZATION,
+            found.metric,
+            ends.value if math.isfinite(ends.value) else None,
+            "%",
+            found.region,
+            ends.low if known else None,
+            ends.high if known else None,
+            None if limit is None else sign * limit,
+            sign < 0 and limit is not None,
+            kept,
+            "; ".join(notes),
+        )
 
     def _unproven(self) -> Iterator[str]:
         yield from self._images.not_proven
@@ -200,75 +265,21 @@ class Quality:
             yield f"Strata of fewer than {LEAST_FACES} faces were not judged: {', '.join(dict.fromkeys(small))}."
 
 
-def _proven(
-    region: str,
-    metrics: Sequence[str],
-    first: Values,
-    other: Values,
-    faces: Sequence[str],
-    thing: str,
-    limits: Mapping[str, float],
-) -> Iterator[Figure]:
-    """Yield figures that keep their limit when the whole interval does."""
+def _paired(
+    region: str, metrics: Sequence[str], first: Values, other: Values, faces: Sequence[str], thing: str
+) -> Iterator[_Difference]:
+    """Yield the differences of means, with intervals over faces."""
     draws = resampled_means({"first": first[None], "other": other[None]}, faces)
     means = first.mean(axis=0), other.mean(axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):  # a perfect network has nothing to divide by
         relative = 100 * (draws["other"] / draws["first"] - 1)
         value = 100 * (means[1] / means[0] - 1)
-    many = len(set(faces)) > 1
+    size, many = _count(len(faces), thing, len(set(faces))), len(set(faces)) > 1
     for place, metric in enumerate(metrics):
         known = many and bool(np.isfinite(relative[:, place]).all())
         ends = interval(float(value[place]), relative[:, place]) if known else None
-        low, high = (ends.low, ends.high) if ends else (math.nan, math.nan)
-        pair = float(means[0][place]), float(means[1][place])
-        size = _count(len(faces), thing, len(set(faces)))
-        yield _figure(metric, region, pair, (float(value[place]), low, high), limits.get(metric), size)
-
-
-def _figure(
-    metric: str,
-    region: str,
-    means: tuple[float, float],
-    percent: tuple[float, float, float],
-    limit: float | None,
-    size: str,
-    shown_worse: bool = False,
-) -> Figure:
-    """Judge one difference.
-
-    Args:
-        metric: Its key.
-        region: Where.
-        means: The float network's figure and the artefact's, in the metric's unit.
-        percent: Of the float network's: the difference, its interval's lower and upper end; NaN where unknown.
-        limit: Per cent by which it may be worse; None to judge nothing.
-        size: How many images and faces.
-        shown_worse: It fails when it is shown to be worse than the limit; else when it is not shown to be within it.
-    """
-    more_is_better = METRICS[metric].better == "higher"
-    sign = -1.0 if more_is_better else 1.0
-    value, low, high = percent
-    known = math.isfinite(low) and math.isfinite(high)
-    worse_end = low if shown_worse != more_is_better else high
-    decisive = worse_end if known else value
-    loss = sign * (means[1] - means[0])
-    passed = limit is None or loss <= FLOORS[metric] or (math.isfinite(decisive) and sign * decisive <= limit)
-    notes = [f"{means[0]:.4g} -> {means[1]:.4g} {METRICS[metric].unit}", size + ("" if known else ": no interval")]
-    if limit is not None and passed and not (math.isfinite(decisive) and sign * decisive <= limit):
-        notes.append("too small a difference to see")
-    return Figure(
-        QUANTIZATION,
-        metric,
-        value if math.isfinite(value) else None,
-        "%",
-        region,
-        low if known else None,
-        high if known else None,
-        None if limit is None else sign * limit,
-        more_is_better and limit is not None,
-        passed,
-        "; ".join(notes),
-    )
+        percent = ends or Interval(float(value[place]), math.nan, math.nan)
+        yield _Difference(metric, region, float(means[0][place]), float(means[1][place]), percent, size)
 
 
 def _count(things: int, name: str, faces: int) -> str:

@@ -77,3 +77,42 @@ def fakes(monkeypatch: pytest.MonkeyPatch) -> Callable[[Exported, dict[str, str]
 def renamed(entry: Entry, name: str) -> Entry:
     """Return an artefact as if another target had made it."""
     return dataclasses.replace(entry, target=dataclasses.replace(entry.target, name=name))
+
+
+@pytest.fixture(scope="session")
+def discs() -> tuple[ParitySet, npt.NDArray[np.float32]]:
+    """Return 12 faces that are soft discs, with strata, uncertainty and three clips; and a float network's alpha.
+
+    The float network sees each disc 0.4 pixels larger than it is. Every third face is tan, the others light; the
+    occluder of every second is a hand, and that of one alone a cup.
+    """
+    size, faces, scenes, frames = 48, 12, 3, 4
+    rows, columns = np.mgrid[:size, :size]
+
+    def disc(face: int, grown: float, moved: float = 0.0) -> npt.NDArray[np.float64]:
+        x, y = 23 + face % 3 + moved, 25 - face % 4
+        return np.hypot(columns - x, rows - y) - (11 + face % 5) - grown
+
+    def alpha(distance: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
+        return np.clip(0.5 - distance / 3, 0, 1).astype(np.float32)
+
+    truth = np.stack([alpha(disc(face, 0)) for face in range(faces)])
+    doubt = np.stack([np.exp(-np.abs(disc(face, 0)) / 3) for face in range(faces)]).astype(np.float32)
+    clips = [[(scene, 2.0 * frame) for frame in range(frames)] for scene in range(scenes)]
+    clip_truth = np.stack([np.stack([alpha(disc(face, 0, x)) for face, x in clip]) for clip in clips])
+    seen = [alpha(disc(face, 0.4)) for face in range(faces)]
+    seen += [alpha(disc(face, 0.4 + 0.1 * x, x)) for clip in clips for face, x in clip]
+    skin = np.random.default_rng(0).integers(120, 200, (size, size, 3))
+    pictures = np.broadcast_to(skin.astype(np.uint8), (faces, size, size, 3)).copy()
+    strata = tuple(
+        (
+            *(("occluder: hand",) if face % 2 == 0 else ()),
+            *(("occluder: cup",) if face == 5 else ()),
+            "skin: tan" if face % 3 == 0 else "skin: light",
+        )
+        for face in range(faces)
+    )
+    names = tuple(f"face {face:02d}" for face in range(faces))
+    moving = np.broadcast_to(pictures[0], (scenes, frames, size, size, 3)).copy()
+    found = ParitySet(pictures, truth, doubt, strata, names, moving, clip_truth, names[:scenes], {"name": "discs"})
+    return found, np.stack(seen)
