@@ -15,6 +15,7 @@ from edgemat import console
 if TYPE_CHECKING:
     from edgemat.verify.parity.images import ParitySet, Source
     from edgemat.verify.parity.report import ParityReport
+    from edgemat.verify.parity.run import Oracle
 
 _PATH = click.Path(path_type=Path)
 
@@ -30,7 +31,10 @@ _PATH = click.Path(path_type=Path)
 @click.option("--config", type=_PATH, help="TOML with limits; the nearest edgemat.toml or pyproject.toml.")
 @click.option("--gate", "gates", multiple=True, metavar="SECTION.NAME=N", help="A limit, or off; repeatable.")
 @click.option("--junit", type=_PATH, help="Write JUnit XML there, too.")
-@click.option("--out", type=_PATH, help="Where the documents go; DIR/proof.")
+@click.option(
+    "--oracle", type=click.Choice(["coreai"]), help="Also ask Apple's Core AI runtime (beta) what it makes of them."
+)
+@click.option("--out", type=_PATH, help="Put the proof/ of DIR into this folder.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
 def parity(
     directory: Path,
@@ -43,6 +47,7 @@ def parity(
     config: Path | None,
     gates: tuple[str, ...],
     junit: Path | None,
+    oracle: str | None,
     out: Path | None,
     as_json: bool,
 ) -> int:
@@ -58,7 +63,7 @@ def parity(
     Leaves parity.json, junit.xml, strips.npz and report.html in DIR/proof. Exits 1 when a limit is broken or an
     artefact fails, 3 when nothing could be run.
     """
-    from edgemat.verify import exported, proof
+    from edgemat.verify import exported
     from edgemat.verify.parity import baseline as ratchet
     from edgemat.verify.parity import documents, run, settings
     from edgemat.verify.parity import images as sets
@@ -69,12 +74,13 @@ def parity(
     trunk = found.trunks.any()
     console.note("images: make or read")
     chosen = sets.load(_source(images), trunk.height, trunk.width, limit, clips)
+    asker = None if oracle is None else _oracle()
     command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
     report, shown = run.judge(
-        found, chosen, asked, require=_words(require), baseline=earlier, only=_words(targets), command=command,
-        on_progress=console.note,
+        found, chosen, asked, require=_words(require), baseline=earlier, only=_words(targets), oracle=asker,
+        command=command, on_progress=console.note,
     )  # fmt: skip
-    written = documents.write(report, shown, chosen, directory / proof.FOLDER if out is None else out)
+    written = documents.write(report, shown, chosen, out or directory)
     if junit is not None:
         from edgemat.verify.parity.junit import write
 
@@ -82,6 +88,12 @@ def parity(
     _tell(report, chosen, directory, as_json)
     console.note(f"written: {', '.join(map(str, written))}")
     return report.exit_code
+
+
+def _oracle() -> Oracle:
+    from edgemat.verify import oracle
+
+    return oracle.rows
 
 
 def _source(text: str | None) -> Source | Path | None:

@@ -1,4 +1,4 @@
-"""What a run of parity leaves in ``DIR/proof``: the report, JUnit XML, and the pictures of a few images."""
+"""What a run of parity leaves in ``DIR/proof``: the report, JUnit XML, pictures of some images, the page of all."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from edgemat.files import write_json
 from edgemat.verify import proof
-from edgemat.verify.page import strips
+from edgemat.verify.page import build, strips
 from edgemat.verify.parity import junit
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def write(report: ParityReport, shown: Shown, parity_set: ParitySet, folder: Pat
         report: What was found.
         shown: What its pictures are made of.
         parity_set: What it was found on.
-        folder: Where they go, such as ``DIR/proof``; what others left there stays.
+        folder: They go into ``folder/proof``; what others left there stays, and is on the page.
 
     Returns:
         What was written.
@@ -36,11 +36,12 @@ def write(report: ParityReport, shown: Shown, parity_set: ParitySet, folder: Pat
     Raises:
         OutputError: It cannot be written.
     """
-    places = folder / proof.PARITY, folder / proof.JUNIT, folder / proof.STRIPS
+    place = folder / proof.FOLDER
+    places = place / proof.PARITY, place / proof.JUNIT, place / proof.STRIPS
     write_json(places[0], report.to_json())
     junit.write(report, places[1])
     strips.save(pictures(shown, parity_set), places[2])
-    return places
+    return (*places, build.write(folder))
 
 
 def pictures(shown: Shown, parity_set: ParitySet) -> strips.Strips:

@@ -26,12 +26,16 @@ from edgemat.verify.parity.settings import ALL, Settings
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from edgemat.export._target import Alphas
+    from edgemat.export._target import Alphas, Images
     from edgemat.verify.parity.baseline import Baseline
     from edgemat.verify.parity.images import ParitySet
 
+    Oracle = Callable[[Sequence[Entry], Images, Callable[[str], None]], list[Outcome]]
+
 AT_ONCE = 2
 """Artefacts that run at the same time; each may need half a gigabyte."""
+_ASKED = 8
+"""Images that an oracle is asked about: it is to agree, not to be measured."""
 
 
 class Shown(NamedTuple):
@@ -54,13 +58,14 @@ def parity(
     require: Sequence[str] = (),
     baseline: Baseline | None = None,
     only: Collection[str] = (),
+    oracle: Oracle | None = None,
     command: str = "",
     on_progress: Callable[[str], None] = lambda _: None,
 ) -> ParityReport:
     """Judge every artefact of an export folder; `judge` without the pictures. Arguments and errors as there."""
     return judge(
-        exported, parity_set, settings, require=require, baseline=baseline, only=only, command=command,
-        on_progress=on_progress,
+        exported, parity_set, settings, require=require, baseline=baseline, only=only, oracle=oracle,
+        command=command, on_progress=on_progress,
     )[0]  # fmt: skip
 
 
@@ -72,6 +77,7 @@ def judge(
     require: Sequence[str] = (),
     baseline: Baseline | None = None,
     only: Collection[str] = (),
+    oracle: Oracle | None = None,
     command: str = "",
     on_progress: Callable[[str], None] = lambda _: None,
 ) -> tuple[ParityReport, Shown]:
@@ -89,6 +95,8 @@ def judge(
             holds.
         baseline: An earlier report that nothing may fall behind.
         only: Targets to judge; all if empty.
+        oracle: Asked for a second opinion on every artefact that could be run, such as `edgemat.verify.oracle.rows`;
+            its rows are outcomes too.
         command: What was typed, for the report.
         on_progress: Called with a short text before each step.
 
@@ -114,6 +122,8 @@ def judge(
         seconds["reference"] = time.perf_counter() - start
         done = _all(entries, ground, required, exported.document)
     outcomes = [one.outcome for one in done]
+    if oracle is not None:
+        outcomes += oracle(_ran(entries, outcomes), parity_set.images[:_ASKED], on_progress)
     outcomes += [_not_made(fail, fail.target in required) for fail in failed]
     outcomes += [_absent(name) for name in sorted(required - {outcome.target for outcome in outcomes})]
     said = [*unproven, *_unproven(outcomes)]
@@ -197,6 +207,11 @@ def _all(
         return [turns[id(entry)].result() for entry in entries]
     finally:  # an interrupt: what has not begun never does
         pool.shutdown(cancel_futures=True)
+
+
+def _ran(entries: Sequence[Entry], outcomes: Sequence[Outcome]) -> list[Entry]:
+    """Return the artefacts that gave an answer: one that crashed its process is not opened in this one."""
+    return [e for e, o in zip(entries, outcomes, strict=True) if o.state in ("passed", "gate")]
 
 
 def _not_made(fail: Failed, required: bool) -> Outcome:

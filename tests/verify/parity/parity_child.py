@@ -18,12 +18,17 @@ def open_fake(path: Path, *, target: str) -> Any:
 
         raise InputError(f"{path}: no model in it")
     if target == "lacks":
-        from edgemat.errors import BackendMissingError
-
-        raise BackendMissingError("no such accelerator here; buy one")
+        lacking(path, target=target)
     from edgemat.verify.parity.isolate import Served
 
     return _wrong(target, Served)("onnx" if target in _KINDS else target, path)
+
+
+def lacking(path: Path, *, target: str) -> Any:
+    """Open nothing, for want of what it needs."""
+    from edgemat.errors import BackendMissingError
+
+    raise BackendMissingError(f"{target}: no such accelerator here; buy one")
 
 
 _KINDS = ("segfaults", "nan", "shape", "double", "range", "raises", "dies_late", "unpackable", "hides", "shifts")
