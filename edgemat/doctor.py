@@ -96,25 +96,27 @@ def _cpuinfo(key: str) -> str:
 def _packages() -> Iterable[Check]:
     """Compare what is installed with what the package's own metadata asks for, extra by extra."""
     yield Check("package", "edgemat", True, importlib.metadata.version("edgemat"))
-    wanted: dict[str, tuple[str, list[str]]] = {}
+    wanted: dict[str, tuple[str, str, list[str]]] = {}
     for line in importlib.metadata.requires("edgemat") or []:
-        match = re.match(r"([\w.-]+)(?:\[[^]]*\])?\s*(?:>=([\d.]+))?", line)
+        match = re.match(r"([\w.-]+)(?:\[[^]]*\])?\s*(?:(>=|==)([\w.]+))?", line)
         extra = re.search(r"extra == ['\"]([\w-]+)['\"]", line)
         if match is None or match[1] == "edgemat" or (extra and extra[1] == "dev"):
             continue
-        wanted.setdefault(match[1], (match[2] or "0", []))[1].append(extra[1] if extra else "")
-    for name, (floor, extras) in sorted(wanted.items()):
-        yield _package(name, floor, extras)
+        wanted.setdefault(match[1], (match[2] or ">=", match[3] or "0", []))[2].append(extra[1] if extra else "")
+    for name, (relation, bound, extras) in sorted(wanted.items()):
+        yield _package(name, relation, bound, extras)
 
 
-def _package(name: str, floor: str, extras: list[str]) -> Check:
+def _package(name: str, relation: str, bound: str, extras: list[str]) -> Check:
     fix = f"pip install 'edgemat[{extras[0]}]'" if extras[0] else "pip install --upgrade edgemat"
     try:
         version = importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return Check("package", name, False, "missing", fix)
-    if _release(version) < _release(floor):
-        return Check("package", name, False, f"{version}, too old: {floor} is the oldest that is tested", fix)
+    if relation == "==" and version != bound:
+        return Check("package", name, False, f"{version}, not {bound}: the only one that is tested", fix)
+    if _release(version) < _release(bound):
+        return Check("package", name, False, f"{version}, too old: {bound} is the oldest that is tested", fix)
     return Check("package", name, True, version)
 
 

@@ -43,6 +43,18 @@ def test_an_old_package_is_not_good_enough(monkeypatch: pytest.MonkeyPatch) -> N
     assert "too old" in check.found
 
 
+@pytest.mark.parametrize(("installed", "ok"), [("1.0.0b3", True), ("1.0.0b4", False), ("2.0", False)])
+def test_another_release_of_a_beta_is_told(installed: str, ok: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, wanted = importlib.metadata.requires, ["coreai-core==1.0.0b3; extra == 'coreai'", "numpy>=2.1.0"]
+    monkeypatch.setattr(importlib.metadata, "requires", lambda name: wanted if name == "edgemat" else real(name))
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: installed)
+    check = found(doctor.examine(), "coreai-core")
+    assert check.ok is ok
+    if not ok:
+        assert check.found == f"{installed}, not 1.0.0b3: the only one that is tested"
+        assert check.fix == "pip install 'edgemat[coreai]'"
+
+
 def test_the_old_runtime_s_environment_is_asked_or_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(doctor.OLD_RUNTIME, raising=False)
     check = found(doctor.examine(), "tflite-runtime")

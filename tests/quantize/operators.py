@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -13,6 +14,8 @@ import onnx
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from onnx import TensorProto, helper, numpy_helper
 
+from edgemat.export import _isolated
+from edgemat.export.coreai import _write
 from edgemat.export.onnx import session
 from edgemat.export.tflite import _convert, _runner
 from edgemat.export.tflite._integer import IntegerEmitter
@@ -157,6 +160,20 @@ def in_onnxruntime(made: Case) -> Mapping[str, Codes]:
     feeds = {name: made.grid.activations[name].reals(codes) for name, codes in made.codes.items()}
     found = session(model.SerializeToString()).run(None, feeds)
     return {n.removesuffix(qdq.CODES): v.astype(np.int32) for n, v in zip(names, found, strict=True)}
+
+
+def in_core_ai(made: Case, path: Path) -> Mapping[str, Codes]:
+    """Return the codes of a case's tensors in Core AI; ``path`` is the ONNX file to write on the way."""
+    with _any_input():
+        model = _write.with_float_biases(qdq.insert(made.model, made.grid))
+    names = [node.output[0] for node in model.graph.node if node.op_type == "QuantizeLinear"]
+    values = {value.name: value for value in onnx.shape_inference.infer_shapes(model).graph.value_info}
+    del model.graph.output[:]
+    model.graph.output.extend(values[name] for name in names)
+    onnx.save(model, path)
+    feeds = {name: made.grid.activations[name].reals(codes) for name, codes in made.codes.items()}
+    _, found = _isolated.call("edgemat.export.coreai._child:execute", {"source": str(path)}, feeds)
+    return {name.removesuffix(qdq.CODES): value.astype(np.int32) for name, value in found.items()}
 
 
 def in_litert(made: Case, resolver: OpResolverType) -> Mapping[str, Codes]:

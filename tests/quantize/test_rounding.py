@@ -12,6 +12,7 @@ import onnx
 import pytest
 from ai_edge_litert.interpreter import OpResolverType
 
+from edgemat import export
 from edgemat.export import onnx as onnx_target
 from edgemat.export import tflite
 from edgemat.export._target import Trunk
@@ -21,7 +22,7 @@ from edgemat.quantize.reference import Reference
 from edgemat.quantize.rounding import ROUNDINGS
 from edgemat.verify import layers
 
-from .operators import Case, concatenated, in_litert, in_onnxruntime, joined, resized, single, weighted
+from .operators import Case, concatenated, in_core_ai, in_litert, in_onnxruntime, joined, resized, single, weighted
 
 PADS = {"pads": [1, 1, 1, 1]}
 SCALES = np.array([1, 1, 2, 2], np.float32)
@@ -93,6 +94,26 @@ def differing(make: Callable[[int], Case], runtime: str, rounding: str) -> int:
 )  # LiteRT's reference kernels have no DEPTH_TO_SPACE of codes
 def test_an_operator_s_codes_are_the_runtime_s(name: str, runtime: str) -> None:
     assert differing(CASES[name], runtime, runtime) == 0
+
+
+@pytest.mark.slow
+def test_an_operator_s_codes_are_core_ai_s(tmp_path: Any) -> None:
+    """All in one test, as Core AI's process takes a second to start."""
+    missing = export.get("coreai").unavailable()
+    if missing is not None:
+        pytest.skip(missing.reason)
+    wrong, told = {}, 0
+    for name, make in CASES.items():
+        made = make(0)
+        found, reference = in_core_ai(made, tmp_path / "case.onnx"), Reference(made.graph, made.grid, "coreai")
+        (unit,) = reference.units
+        assert all((found[each] == codes).all() for each, codes in made.codes.items())
+        count = int((reference.step(unit, made.codes) != found[unit.output]).sum())
+        told += int((Reference(made.graph, made.grid, "unfused").step(unit, made.codes) != found[unit.output]).sum())
+        if count:
+            wrong[name] = count
+    assert wrong == {}
+    assert told > 100  # a resize and a mean are not ONNX Runtime's
 
 
 @pytest.mark.parametrize(
