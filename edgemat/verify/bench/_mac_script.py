@@ -29,6 +29,7 @@ SCHEMA_VERSION = 1
 UNITS = ("CPU_ONLY", "CPU_AND_GPU", "CPU_AND_NE", "ALL")
 WINDOW, TOLERANCE, CAP = 10, 0.02, 200
 CALLS = 3
+PER_START = ("samples", "load_ms", "warmup_calls", "settled")
 DEVICES = {"MLCPUComputeDevice": "CPU", "MLGPUComputeDevice": "GPU", "MLNeuralEngineComputeDevice": "NE"}
 
 
@@ -63,24 +64,32 @@ def main(words: list[str] | None = None) -> int:
                     options.golden,
                 ]
                 command += ["--out", part, "--rounds", str(options.rounds), "--units", *options.units]
-                subprocess.run([str(word) for word in command], check=True)
+                code = subprocess.run([str(word) for word in command], check=False).returncode
+                if code:
+                    reason = f"start {number + 1} ended with exit code {code}"
+                    print(f"{reason}; leave out the unit that crashes, with --units", file=sys.stderr)
+                    return 1
                 parts.append(json.loads(part.read_text(encoding="utf-8")))
         document = together(parts)
     options.out.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     if not options.one_start:
         show(document)
         print(f"{options.out}: now, where the packages were exported: edgemat bench DIR --merge {options.out}")
-    return 0
+    return 0 if document["artefacts"] else 1
 
 
 def together(parts: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return one document: the times of every start, all else from the first."""
-    first = parts[0]
-    for number, artefact in enumerate(first["artefacts"]):
-        same = [part["artefacts"][number] for part in parts]
-        for key in ("samples", "load_ms", "warmup_calls", "settled"):
-            artefact[key] = [one[key] for one in same]
-    return first
+    """Return one document: the times of every start, all else from the first; errors of all."""
+    first, kept = parts[0], []
+    errors = {(e["name"], e["unit"]): e for part in parts for e in part["errors"]}
+    for artefact in first["artefacts"]:
+        key = artefact["name"], artefact["unit"]
+        same = [one for part in parts for one in part["artefacts"] if (one["name"], one["unit"]) == key]
+        if len(same) < len(parts):
+            errors.setdefault(key, {"name": key[0], "unit": key[1], "error": "not every start could run it"})
+            continue
+        kept.append({**artefact, **{k: [one[k] for one in same] for k in PER_START}})
+    return {**first, "artefacts": kept, "errors": list(errors.values())}
 
 
 async def one_start(options: argparse.Namespace) -> dict[str, Any]:

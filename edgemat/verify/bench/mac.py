@@ -137,6 +137,8 @@ def merge(found: Exported, place: Path, gates: Sequence[Gate] = ()) -> BenchRepo
         rows = tuple(_row(one, name) for one in artefacts)
         ratios = _ratios(artefacts, name, gates)
         broken = tuple(_broken(document["errors"], artefacts))
+        if not artefacts and not broken:
+            raise InputError(f"{place}: it timed nothing; {_AGAIN}")
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise InputError(f"{place}: not whole ({type(error).__name__}: {error}); {_AGAIN}") from error
     command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])

@@ -93,7 +93,8 @@ def bench(
             raise InputError(
                 f"{found.folder}: nothing for a phone in it; make it: edgemat export --target tflite --precision all"
             )
-        for file in {job.file for job in jobs}:
+        _refuse_unknown(gates, jobs)
+        for file in dict.fromkeys(job.file for job in jobs):
             on_progress(f"{file.name}: push")
             device.push(file, _place(file))
         measured, broken = _passes(device, binary, jobs, plan, on_progress)
@@ -102,7 +103,7 @@ def bench(
     return BenchReport(
         tuple(rows),
         tuple(ratios),
-        ratio.judge(gates, ratios),
+        ratio.judge([] if broken else gates, ratios),  # what failed decides already
         tuple(untimed),
         broken,
         {},
@@ -112,6 +113,15 @@ def bench(
         {"passes": plan.passes, "runs": plan.runs, "accelerators": list(plan.accelerators), "flags": list(plan.more)},
         shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
     )
+
+
+def _refuse_unknown(gates: Sequence[Gate], jobs: Sequence[_Job]) -> None:
+    """Refuse a gate on what is not timed, before an hour on the phone."""
+    names = list(dict.fromkeys(job.name for job in jobs))
+    for gate in gates:
+        for name in (gate.name, gate.over):
+            if name not in names:
+                raise InputError(f"--gate {gate}: {name!r} is not timed there; timed are: {', '.join(names)}")
 
 
 def _place(file: Path) -> str:

@@ -155,7 +155,7 @@ def _report(
     return BenchReport(
         tuple(rows),
         tuple(ratios),
-        ratio.judge(gates, ratios),
+        ratio.judge([] if failed else gates, ratios),  # what failed decides already
         tuple(untimed),
         tuple(Untimed(name, reason) for name, reason in failed.items()),
         why,

@@ -51,7 +51,8 @@ def of(entry: Entry) -> Subject | Untimed:
     name = entry.target.name
     if name not in RUNTIMES:
         return Untimed(entry.name, REASONS.get(name, OTHER))
-    if missing := entry.target.unavailable():
+    missing = entry.target.unavailable()
+    if missing is not None:  # it is false as a truth value
         return Untimed(entry.name, f"{missing.reason}; {missing.install}")
     notes = [_NOTES.get((name, entry.precision), ""), "changed since the export" if entry.changed else ""]
     return Subject(entry.name, RUNTIMES[name], entry.path, "; ".join(filter(None, notes)))

@@ -64,7 +64,8 @@ def subjects(trunk: Trunk, integer: Trunk, folder: Path) -> tuple[Subject, ...]:
         BackendMissingError: ONNX Runtime or LiteRT is not installed.
     """
     for name in ("onnx", "tflite"):
-        if missing := get(name).unavailable():
+        missing = get(name).unavailable()
+        if missing is not None:  # it is false as a truth value
             raise BackendMissingError(f"bench: {missing.reason}; {missing.install}")
     get("tflite").convert(trunk, "fp32", folder / "fp32.tflite")
     get("tflite").convert(integer, "int8", folder / "int8.tflite")
@@ -90,7 +91,8 @@ def peer(cache_dir: Path | None = None) -> Subject | Untimed:
     """
     from edgemat.data import registry
 
-    if missing := get("tflite").unavailable():
+    missing = get("tflite").unavailable()
+    if missing is not None:
         return Untimed(PEER, f"{missing.reason}; {missing.install}")
     try:
         found = sorted(registry.folder("mediapipe", cache_dir).rglob("selfie_segmentation.tflite"))
