@@ -93,7 +93,7 @@ def test_ragged_edges_that_mad_forgives_fail_in_grad(discs: Discs) -> None:
     ragged = truth + (reference - truth) * (1 + np.float32(0.9) * np.where((rows // 3 + columns // 3) % 2, 1, -1))
     found = failed(Quality(*discs).figures(np.clip(ragged, 0, 1).astype(np.float32)))
     assert ("grad", "") in found
-    assert ("grad", "skin: light") in found
+    assert ("grad", "uncertainty: 95-100 %") in found
     assert not {name for name, region in found if region == ""} & {"mad", "sad", "conn"}
 
 
