@@ -281,6 +281,7 @@ class Facts:
         measured: Ranges on images; None where they were not measured.
         changed: Whether its bytes are not those that the export wrote.
         complaints: What its target says is not as promised, where it was asked.
+        broken: Why it could not be read at all; empty where it could.
         gone: Artefacts that the export could not make, for the folder as a whole.
     """
 
@@ -306,6 +307,7 @@ class Facts:
     measured: Measured | None = None
     changed: bool = False
     complaints: tuple[str, ...] = ()
+    broken: str = ""
     gone: tuple[str, ...] = ()
 
     def readers(self, name: str) -> tuple[Op, ...]:

@@ -46,9 +46,13 @@ class _Lint:
     def entry(self, entry: Entry) -> tuple[Linted, Facts]:
         """Return what is known of an artefact of an export folder."""
         self.on_progress(f"{entry.path.name}: read")
-        unknown: list[str] = []
-        facts = sources.read(entry.path, entry.target.name)
-        unknown += _unread(entry.target.name)
+        unknown = _unread(entry.target.name)
+        try:
+            facts = sources.read(entry.path, entry.target.name)
+        except EdgematError as error:  # the others of the folder still deserve their turn
+            why = str(error).splitlines()[0]
+            broken = Facts(entry.path.name, entry.name, "unreadable", changed=entry.changed, broken=why)
+            return Linted(entry.path.name, entry.name), broken
         trunk = self._trunk(entry.trunk.path)
         facts = dataclasses.replace(
             facts,

@@ -182,6 +182,7 @@ CASES: dict[str, tuple[Facts, Facts]] = {
     "EM003": (read(RELU, stated={**SAID, "license": ""}), PLAIN),
     "EM004": (read(RELU, stated={**SAID, "input": "image: three channels"}), PLAIN),
     "EM005": (dataclasses.replace(PLAIN, gone=("tflite int8: gate: too far",)), PLAIN),
+    "EM006": (dataclasses.replace(PLAIN, broken="cut short"), PLAIN),
     "EM010": (
         with_trunk(resize(how="align_corners"), resize()),
         with_trunk(resize(how="pytorch_half_pixel"), resize()),

@@ -77,6 +77,20 @@ def _first(facts: Facts) -> str:
 
 
 @rule(
+    "EM006",
+    "unreadable",
+    ERROR,
+    "The artefact cannot be read.",
+    why="No app can load it, and nothing else could be looked at.",
+    fix="Export again with edgemat export, or copy the file again.",
+)
+def unreadable(facts: Facts) -> Iterator[Place]:
+    """Yield why no reader could make sense of the file."""
+    if facts.broken:
+        yield Place(facts.broken)
+
+
+@rule(
     "EM005",
     "export-incomplete",
     WARNING,
