@@ -112,7 +112,7 @@ def plans(exported: Exported, weights: Sequence[Path], folder: Path) -> tuple[Pl
 
     references = References(np.zeros((0, 0, 0, 3), np.uint8), folder)
     known = _students(exported, weights)
-    found = []
+    found: list[Plan] = []
     if exported.trunks.plain is not None:
         found += _float_chain(exported.trunks.plain, known, folder)
     for scheme, trunk in exported.trunks.on_grid.items():

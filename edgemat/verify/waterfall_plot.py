@@ -24,6 +24,8 @@ _MEANS = {"better": "better", "worse": "worse", "same": "no difference beyond ch
 _INK, _PALE, _BAND = "#222222", "#777777", "#f3f3f0"
 _ROW, _HEIGHT = 0.26, 0.62
 """Inches a row, and the share of it that a bar fills."""
+_BESIDE = ("axes fraction", "data")
+"""Coordinates of a text: across the panel, and at a row."""
 
 
 def plot(budget: Waterfall, path: str | os.PathLike[str]) -> None:
@@ -70,7 +72,9 @@ def _panel(axes: Axes, budget: Waterfall, metric: str) -> None:
     for row, step in enumerate(budget.steps):
         figure = figures[step.name]
         if figure is None:
-            axes.annotate("not run", (0.5, row), xycoords=("axes fraction", "data"), **_QUIET)
+            axes.annotate(
+                "not run", (0.5, row), xycoords=_BESIDE, ha="center", va="center", color=_PALE, style="italic"
+            )
             continue
         before = figures.get(step.after)
         if before is None or figure.change is None:
@@ -107,7 +111,7 @@ def _percent(value: float) -> str:
 
 def _say(axes: Axes, row: int, text: str, colour: str = _INK) -> None:
     """Write a row's figure beside the panel's right edge."""
-    axes.annotate(text, (1.01, row), xycoords=("axes fraction", "data"), ha="left", va="center", color=colour)
+    axes.annotate(text, (1.01, row), xycoords=_BESIDE, ha="left", va="center", color=colour)
 
 
 def _bands(axes: Axes, budget: Waterfall) -> None:
@@ -136,6 +140,3 @@ def _legend(axes: Axes) -> None:
 
     handles = [Patch(color=_COLOURS[key], label=_MEANS[key]) for key in _MEANS]
     axes.figure.legend(handles=handles, loc="outside lower left", ncols=3, frameon=False)
-
-
-_QUIET = {"ha": "center", "va": "center", "color": _PALE, "style": "italic"}

@@ -76,8 +76,9 @@ class Figure:
     @classmethod
     def from_json(cls, stated: Mapping[str, Any]) -> Figure:
         """Return what `to_json` was given."""
-        held = {name: None if stated[name] is None else Interval(**stated[name]) for name in _INTERVALS}
-        return cls(stated["metric"], stated["region"], stated["count"], **held)
+        change, percent, total = (None if stated[n] is None else Interval(**stated[n]) for n in _INTERVALS[1:])
+        value = Interval(**stated["value"])
+        return cls(stated["metric"], stated["region"], stated["count"], value, change, percent, total)
 
 
 _INTERVALS = ("value", "change", "percent", "total")
@@ -144,7 +145,7 @@ class Truth:
         for table in next(iter(scores.values())):
             region, is_clips = table
             values = {name: tables[table] for name, tables in scores.items()}
-            rows = ~np.isnan(next(iter(values.values()))).any(axis=1)
+            rows = np.array([np.isfinite(row).all() for row in next(iter(values.values()))])
             if not rows.any():
                 continue
             faces = [face for face, is_there in zip(self._faces[is_clips], rows, strict=True) if is_there]

@@ -36,9 +36,9 @@ def _head(command: str, machine: str) -> str:
 
 Written by `{command}`; {machine}. Each kind of fault is planted, alone, into every artefact of
 the shipped students ({SIZE}x{SIZE} pixels, {IMAGES} of the images that come with the package), near the image and near
-alpha. The faulty artefact comes out of the target's own converter, from a graph or grid with one mistake; it is judged by the
-graph as it was. These images have no truth, so nothing is caught by its quality: only by comparison with what the
-artefact should compute.
+alpha. The faulty artefact comes out of the target's own converter, from a graph or grid with one mistake; it is judged
+by the graph as it was. These images have no truth, so nothing is caught by its quality: only by comparison with what
+the artefact should compute.
 
 *Caught*: parity fails the artefact. *Named*: the first tensor that parity names is where the fault was planted (or the
 activation that is fused into it), or one of the first three things that it says names the cause."""
@@ -106,16 +106,13 @@ def _open(trials: Sequence[Trial]) -> str:
 def _alarms(untouched: Sequence[Untouched]) -> str:
     alarms = [one for one in untouched if one.is_false_alarm]
     seeds = len({one.seed for one in untouched})
-    lines = [
-        f"- seed {one.seed}: {one.refused or (one.outcome and f'{one.outcome.name}: {one.outcome.message}')}"
-        for one in alarms
-    ]
-    costs = sum(one.outcome is not None and one.outcome.failed and not one.is_false_alarm for one in untouched)
+    lines = [f"- seed {one.seed}: {one.outcome.name}: {one.outcome.message}" for one in alarms]
+    costs = sum(one.outcome.failed and not one.is_false_alarm for one in untouched)
     return (
-        f"## False alarms\n\n{seeds} students that nobody trained, each with weights, widths, architecture, grid, "
-        f"image size and images of its own, exported as they are: {len(untouched)} artefacts, **{len(alarms)} false "
-        f"alarms**. {costs} of them are failed for what their integers cost in the frame that a user sees; such students were "
-        "never trained for their grids, so that is a finding and no false alarm."
+        f"## False alarms\n\n{seeds} students, each with weights, grid, image size and images of its own (half of them "
+        f"untrained, of several widths and both architectures; half the shipped one, every weight moved by 5 %), exported as they are: {len(untouched)} artefacts, **{len(alarms)} false "
+        f"alarms**. {costs} of them are failed for what their integers cost in the frame that a user sees; they "
+        "were not trained for their grids, so that is a finding and no false alarm."
         + "".join(f"\n{line}" for line in lines)
     )
 
