@@ -1,4 +1,4 @@
-"""``edgemat parity``: is every artefact what was trained, and what does its precision cost?"""
+"""``edgemat parity``: prove that every artefact is what was trained, and measure what its precision costs."""
 
 from __future__ import annotations
 

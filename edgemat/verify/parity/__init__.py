@@ -1,1 +1,1 @@
-"""Parity: is every artefact of an export what was trained, and what does its precision cost?"""
+"""Parity: every artefact of an export is what was trained, or it is told where not, and what its precision costs."""

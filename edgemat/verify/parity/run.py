@@ -199,7 +199,7 @@ def _all(
     entries: Sequence[Entry], ground: job.Ground, required: Collection[str], document: Mapping[str, Any]
 ) -> list[job.Done]:
     """Return every artefact's turn, in the export's order; the slowest begin."""
-    took = {(r["target"], r["precision"]): r["run_seconds"] for r in document.get("results", ())}
+    took = {(r["target"], r["precision"]): r.get("run_seconds", 0.0) for r in document.get("results", ())}
     order = sorted(entries, key=lambda entry: -took.get((entry.target.name, entry.precision), 0.0))
     pool = ThreadPoolExecutor(min(AT_ONCE, os.cpu_count() or 1))
     try:
