@@ -109,11 +109,11 @@ def _alarms(untouched: Sequence[Untouched]) -> str:
     lines = [f"- seed {one.seed}: {one.outcome.name}: {one.outcome.message}" for one in alarms]
     costs = sum(one.outcome.failed and not one.is_false_alarm for one in untouched)
     return (
-        f"## False alarms\n\n{seeds} students, each with weights, grid, image size and images of its own (half of them "
-        f"untrained, of several widths and both architectures; half the shipped one, every weight moved by 5 %), exported as they are: {len(untouched)} artefacts, **{len(alarms)} false "
-        f"alarms**. {costs} of them are failed for what their integers cost in the frame that a user sees; they "
-        "were not trained for their grids, so that is a finding and no false alarm."
-        + "".join(f"\n{line}" for line in lines)
+        f"## False alarms\n\n{seeds} students, each with weights, grid, image size and images of its own (half "
+        "untrained, of several widths and both architectures; half the shipped one, every weight moved by 5 %), "
+        f"exported as they are: {len(untouched)} artefacts, **{len(alarms)} false alarms**. {costs} of them are failed "
+        "for what their integers cost in the frame that a user sees: they were not trained for their grids, so that is "
+        "a finding and no false alarm." + "".join(f"\n{line}" for line in lines)
     )
 
 

@@ -25,6 +25,7 @@ def test_a_kind_is_caught_and_named_in_each_format(tmp_path: Path) -> None:
         assert trial.names_tensor, (trial.target, trial.outcome.tensor, trial.outcome.findings)
 
 
+@pytest.mark.slow
 def test_an_untouched_student_is_not_failed(tmp_path: Path) -> None:
     found = list(run_all(tmp_path, 1))
     assert len(found) == 12
