@@ -97,9 +97,8 @@ def _oracle() -> Oracle:
 
 
 def _source(text: str | None) -> Source | Path | None:
-    if text == "holdout" or text == "calibration":
-        return text
-    return None if text is None else Path(text)
+    known: dict[str, Source] = {"holdout": "holdout", "calibration": "calibration"}
+    return None if text is None else known.get(text) or Path(text)
 
 
 def _words(text: str | None) -> tuple[str, ...]:
