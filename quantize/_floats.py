@@ -6,6 +6,7 @@ import functools
 import math
 import operator
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -79,7 +80,7 @@ class CoreAi(Unfused):
 
     def resize(self, codes: Codes, rows: Taps, columns: Taps, params: QParams) -> Codes:
         """Return codes of reals interpolated down, then across: two products, each rounded, and their sum."""
-        real = params.reals(codes)
+        real: npt.NDArray[Any] = params.reals(codes)
         for axis, at in ((2, rows), (3, columns)):
             lower, upper, after = at.linear(F)
             after = after[:, None] if axis == 2 else after

@@ -61,7 +61,7 @@ def program(source: Path) -> AIProgram:
 def _reproducible(made: AIProgram) -> AIProgram:
     """Return the same program with its weights numbered: Core AI names each one at random."""
     module = mlir_module_of(made)
-    text = module.operation.get_asm(enable_debug_info=True)
+    text = str(module.operation.get_asm(enable_debug_info=True))
     numbers: dict[str, int] = {}
     for name in _RESOURCE.findall(text):
         numbers.setdefault(name, len(numbers))

@@ -21,8 +21,7 @@ from edgemat.inspection import MOVES, Inspection, OpFact
 from edgemat.quantize import qdq
 
 PROGRAM, HASH = "main.mlirb", "main.hash"
-PRECISIONS = ("fp32", "fp16", "int8")
-_STORED = {"fp32": "float32", "fp16": "float16", "int8": "int8"}
+PRECISIONS = ("fp32", "int8")
 _PAIR = ("quantize", "dequantize")
 _MOVING = (
     *("broadcast_in_dims", "broadcast_to", "broadcasting_maximum", "broadcasting_minimum", "cast", "concat"),
@@ -63,9 +62,9 @@ def check(path: Path) -> tuple[str, ...]:
     weights = {kind for entry in facts["operations"] if entry["kind"].startswith("conv") for kind in entry["constants"]}
     weights -= set(_PARAMETERS)
     stored = {s["tensor"] for s in facts["scales"] if s["stored"]}
-    if precision != "int8" and (weights != {_STORED[precision]} or facts["scales"]):
+    if precision == "fp32" and (weights - {"float32"} or facts["scales"]):
         found = ", ".join(sorted(weights)) or "no weights"
-        wrong.append(f"convolutions read {found}, {len(facts['scales'])} scales; expected {_STORED[precision]}, none")
+        wrong.append(f"convolutions read {found}, {len(facts['scales'])} scales; expected float32, none")
     if precision == "int8":
         kept = json.loads(stated.get(qdq.KEPT, "[]"))
         wrong += [] if stored else ["no weight is stored as int8"]

@@ -31,12 +31,12 @@ def convert(trunk: Trunk, precision: str, path: Path) -> None:
 
     Args:
         trunk: With a grid for ``int8``.
-        precision: ``fp32``; ``fp16``; ``int8``: codes between operators, floats in and out.
+        precision: ``fp32``; ``int8``: codes between operators, floats in and out.
         path: The goal, a folder that ends in .aimodel.
 
     Raises:
-        UnsupportedOpError: Operators that Core AI, float16 or the grid does not have.
-        InputError: A weight is beyond float16, or the grid breaks a rule.
+        UnsupportedOpError: Operators that Core AI or the grid does not have.
+        InputError: The grid breaks a rule.
         IsolatedError: Core AI crashed or hung.
     """
     with atomic_path(path) as folder:

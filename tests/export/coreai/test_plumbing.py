@@ -153,6 +153,7 @@ def test_a_float_asset_is_as_promised(asset: Path, holding: Any) -> None:
     [
         ([operation("conv2d", "a", [-1], "float16", float16=216), FLOAT[2]], "convolutions read float16"),
         (INTEGER, "convolutions read no weights, 5 scales; expected float32, none"),
+        ([operation("conv2d", "a", [-1], int8=108), FLOAT[2]], "convolutions read int8, 0 scales"),
     ],
 )
 def test_another_precision_is_a_complaint(operations: Any, complaint: str, asset: Path, holding: Any) -> None:
