@@ -57,12 +57,14 @@ class CompositeLimits:
     """How far a filtered frame may be from the one that the float network's alpha gives, under every filter.
 
     Attributes:
-        share: Per cent of all pixels off by more than `STEPS` of 255.
-        worst: The same of the worst image.
+        share: Per cent of all pixels off by more than `STEPS` of 255. An int8 network moves alpha by a code or two
+            wherever a face has an edge: the shipped ones come to 2-6 % of the pixels, float16 to 0.003 %. A matte that
+            is 2 % too thin everywhere comes to 22 %.
+        worst: The same of the worst image; the shipped ones come to 6-18 %.
     """
 
-    share: float = 1.0
-    worst: float = 5.0
+    share: float = 10.0
+    worst: float = 30.0
 
     def __post_init__(self) -> None:
         """Refuse limits that keep nothing out."""

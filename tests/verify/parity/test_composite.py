@@ -47,7 +47,6 @@ def test_bytes_of_alpha_are_within_the_steps_that_rounding_may_do(composite: Com
 def test_a_matte_that_is_a_pixel_off_is_seen(composite: Composite, discs: Discs) -> None:
     figures = keyed(composite.figures(np.roll(discs[1], 1, axis=-1)))
     assert not figures[SHARE, "colour"].passed
-    assert not figures[WORST, "colour"].passed
     assert figures["max_abs", "colour"].value > 50  # type: ignore[operator]
 
 

@@ -10,8 +10,9 @@ import pytest
 from scipy import ndimage
 
 from edgemat.errors import InputError
+from edgemat.verify.parity.differences import FLOORS
 from edgemat.verify.parity.images import ParitySet
-from edgemat.verify.parity.quality import FLOORS, STRATA, WHOLE, Quality, QualityLimits
+from edgemat.verify.parity.quality import STRATA, WHOLE, Quality, QualityLimits
 from edgemat.verify.parity.report import QUANTIZATION, Figure
 
 Alphas = npt.NDArray[np.float32]
@@ -106,6 +107,27 @@ def test_a_loss_in_one_stratum_alone_is_found_there_and_not_in_the_others(discs:
     found = failed(Quality(*discs).figures(worse, limits))
     assert ("mad", "skin: tan") in found
     assert not {region for _, region in found} & {"skin: light", "occluder: hand", ""}
+
+
+def test_a_loss_that_the_faces_of_a_class_share_unequally_is_found_though_its_interval_is_wide(discs: Discs) -> None:
+    parity_set, reference = discs
+    worse = reference.copy()
+    for i, share in zip([0, 3, 6, 9], [0.05, 0.1, 0.15, 1.0], strict=True):  # the tan faces
+        worse[i] = np.clip(worse[i] + share * (worse[i] - parity_set.truth[i]), 0, 1)  # type: ignore[index]
+    tan = keyed(Quality(*discs).figures(worse))["mad", "skin: tan"]
+    assert tan.low is not None
+    assert tan.low < 10
+    assert not tan.passed
+    assert "hardly any random choice" in tan.detail
+
+
+def test_a_loss_that_all_images_share_is_no_classes(discs: Discs) -> None:
+    parity_set, reference = discs
+    truth = np.concatenate([parity_set.truth, parity_set.clip_truth.reshape(-1, 48, 48)])  # type: ignore[list-item]
+    worse = np.clip(reference + np.float32(0.08) * (reference - truth), 0, 1)
+    found = failed(Quality(*discs).figures(worse, QualityLimits(strata={"mad": 10.0})))
+    assert ("mad", "") in found
+    assert not {region for _, region in found} & {"skin: tan", "skin: light", "occluder: hand"}
 
 
 def test_a_loss_where_the_truth_is_hard_to_know_is_found_in_that_bin(discs: Discs) -> None:
