@@ -102,7 +102,7 @@ def parse(output: str, accelerator: str) -> Measured:
         raise BenchmarkError(f"it printed no times; its last words:\n{tail(output)}")
     last = runs[-1]  # those before are the warm-up's
     more = dict(re.findall(r"(\w+)=(\S+)", last[4]))
-    typical = more.get("median", last[3])
+    typical = more.get("median") or str(last[3])
     summary, load = _SUMMARY.search(output), _LITERT_LOAD.search(output)
     memory = _MEMORY.search(output) or _LITERT_MEMORY.search(output)
     return Measured(

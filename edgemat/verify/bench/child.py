@@ -124,7 +124,7 @@ def warm_up(call: Call, clock: Callable[[], float] = own_time) -> Warmup:
 
     Example:
         >>> import itertools
-        >>> warm_up(lambda: None, clock=itertools.count().__next__)
+        >>> warm_up(lambda: None, clock=itertools.count(0, 2**-10).__next__)
         Warmup(calls=20, settled=True)
     """
     begin, before, count = clock(), None, 0

@@ -73,7 +73,7 @@ def write_script(found: Exported, images: Images, goal: Path) -> tuple[Path, Pat
         raise InputError(f"--out {goal}: expected a name that ends in .py")
     entries = packages(found)
     listed = [{"name": e.name, "file": e.path.name, "sha256": sha256(e.path), "gate": _gate(e)} for e in entries]
-    arrays: dict[str, npt.NDArray[Any]] = {"images": images}
+    arrays: dict[str, Any] = {"images": images}
     with tempfile.TemporaryDirectory() as scratch:
         for entry in entries:
             arrays[f"alpha:{entry.path.name}"] = _reference(entry, images, Path(scratch))
@@ -218,9 +218,9 @@ def _ratios(artefacts: Sequence[Mapping[str, Any]], device: str, gates: Sequence
             if top["unit"] != bottom["unit"] or top["name"] == bottom["name"]:
                 continue
             if str(bottom["name"]).endswith(" fp32") or (top["name"], bottom["name"]) in wanted:
-                times = [np.median(np.array(one["samples"], np.float64), axis=2) for one in (top, bottom)]
-                if times[0].shape == times[1].shape:
-                    found.append(ratio.compare(top["name"], bottom["name"], top["unit"], *times, device=device))
+                first, second = (np.median(np.array(one["samples"], np.float64), axis=2) for one in (top, bottom))
+                if first.shape == second.shape:
+                    found.append(ratio.compare(top["name"], bottom["name"], top["unit"], first, second, device))
     return found
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from edgemat.errors import InputError
 from edgemat.verify.bench.peaks import Peaks
 from edgemat.verify.bench.ratio import FAILED, HERE, INCONCLUSIVE, PASSED, Gate, Judged, Ratio
-from edgemat.verify.bench.row import Row
+from edgemat.verify.bench.row import Row as Row
 from edgemat.verify.bench.runtimes import Untimed
 
 SCHEMA_VERSION = 2
@@ -120,7 +120,8 @@ def from_json(value: Mapping[str, Any], origin: str = "bench.json") -> BenchRepo
             tuple(Row.from_json(r) for r in value["rows"]),
             ratios,
             tuple(_judged(g, ratios) for g in value["gates"]),
-            *(tuple(Untimed(u["name"], u["reason"]) for u in value[key]) for key in ("untimed", "broken")),
+            _untimed(value["untimed"]),
+            _untimed(value["broken"]),
             {name: tuple(reasons) for name, reasons in value["reasons"].items()},
             None if value["peaks"] is None else Peaks.from_json(value["peaks"]),
             value["machine"],
@@ -130,6 +131,10 @@ def from_json(value: Mapping[str, Any], origin: str = "bench.json") -> BenchRepo
         )
     except (KeyError, TypeError, AttributeError, StopIteration) as error:
         raise InputError(f"{origin}: not whole ({type(error).__name__}: {error}); {again}") from error
+
+
+def _untimed(values: Sequence[Mapping[str, str]]) -> tuple[Untimed, ...]:
+    return tuple(Untimed(value["name"], value["reason"]) for value in values)
 
 
 def _judged(value: Mapping[str, Any], ratios: Sequence[Ratio]) -> Judged:

@@ -109,10 +109,10 @@ class Row:
 def of_sample(sample: Sample, size: int, bound: Bound | None) -> Row:
     """Summarise what one artefact took here."""
     usable = sample.usable[np.isfinite(sample.usable)]
-    found: dict[str, float | None] = dict.fromkeys(("q1", "median", "q3", "p90", "p99", "minimum"))
+    cuts: list[float | None] = [None] * 6
     if usable.size:
-        cuts = np.percentile(usable, (25, 50, 75, 90, 99, 0))
-        found = {key: float(cut) for key, cut in zip(found, cuts, strict=True)}
+        cuts = [float(cut) for cut in np.percentile(usable, (50, 90, 99, 25, 75, 0))]
+    median, p90, p99, q1, q3, least = cuts
     return Row(
         sample.subject.name,
         sample.subject.runtime,
@@ -120,7 +120,12 @@ def of_sample(sample: Sample, size: int, bound: Bound | None) -> Row:
         threads_word(sample.threads),
         size,
         int(sample.wall.size),
-        **found,
+        median,
+        p90,
+        p99,
+        q1,
+        q3,
+        least,
         wall=float(np.median(sample.wall)),
         free=None if np.isnan(sample.waited).all() else float(sample.free.mean()),
         settled=all(sample.settled),

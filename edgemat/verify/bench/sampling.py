@@ -115,9 +115,10 @@ class Sample:
         """Which calls ran undisturbed, (starts, rounds, calls); all where the system does not tell."""
         alone = np.isnan(self.waited) | (self.waited <= FREE * self.wall)
         if self.threads == 1:
-            return alone
+            return np.asarray(alone, np.bool_)
         lost = np.nansum(self.waited, axis=2) + np.nan_to_num(self.late)
-        return alone & (lost <= FREE * self.wall.sum(axis=2))[:, :, None]
+        quiet: npt.NDArray[np.bool_] = alone & (lost <= FREE * self.wall.sum(axis=2))[:, :, None]
+        return quiet
 
     @property
     def usable(self) -> Times:
@@ -204,7 +205,7 @@ def _open(
     on_progress: Progress,
 ) -> dict[tuple[str, int], Mapping[str, Any]]:
     """Let each process open its file and warm up, one after another."""
-    found = {}
+    found: dict[tuple[str, int], Mapping[str, Any]] = {}
     for subject in subjects:
         on_progress(f"{subject.name}: warm up")
         try:
