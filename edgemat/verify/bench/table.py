@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from edgemat.verify.bench.row import Row
 
 WORDS = ("artefact", "runtime", "where")
+MUCH_STOLEN = 0.01
+"""Share of the cores' time from which a reader should know that other virtual machines had it."""
 NUMBERS = ("median ms", "p90", "p99", "IQR", "load ms", "memory MB", "size MB", "of the roof")
 
 
@@ -84,9 +86,11 @@ def _machine(report: BenchReport) -> list[str]:
     """Return what the machine was, did meanwhile, and can do."""
     found = []
     waited = [row.free for row in report.rows if row.free is not None]
-    busy = report.machine.get("busy")
+    busy, stolen = report.machine.get("busy"), report.machine.get("stolen")
     if waited:
         spent = f"; its cores were {busy:.0%} busy" if isinstance(busy, float) else ""
+        if isinstance(stolen, float) and stolen > MUCH_STOLEN:
+            spent += f", {stolen:.1%} of their time went to other virtual machines, which no call is told from"
         found.append(
             f"{report.machine['processor']}, {report.machine['cores']} cores{spent}; "
             f"{sum(waited) / len(waited):.0%} of the calls ran undisturbed"

@@ -32,6 +32,7 @@ MAC = Row(
     "coreml fp16", "Core ML", "Apple M4 (Mac16,1)", "CPU_AND_NE", 1000, 180, 0.5, placement={"CPU": 1, "NE": 2},
     operators=({"name": "last", "op": "resize", "device": "CPU", "cost": 0.1},), difference={"max_abs": 0.001},
 )  # fmt: skip
+MACHINE = {"processor": "P", "cores": 2, "busy": 0.5}
 
 
 def made(**changes: Any) -> BenchReport:
@@ -43,7 +44,7 @@ def made(**changes: Any) -> BenchReport:
         "broken": (),
         "reasons": {"tflite int8, 1 thread": ("islands",)},
         "peaks": Peaks(1, 50e9, 200e9, 80e9),
-        "machine": {"processor": "P", "cores": 2, "busy": 0.5},
+        "machine": MACHINE,
         "devices": {},
         "settings": {"rounds": 60},
         "command": "edgemat bench out",
@@ -165,3 +166,8 @@ def test_the_tables_show_what_was_found_and_what_was_not() -> None:
         "coreml fp16: not timed here: no Mac",
     ):
         assert said in notes
+
+
+def test_time_that_other_virtual_machines_took_is_said() -> None:
+    assert "3.0% of their time went to other" in "\n".join(table.notes(made(machine={**MACHINE, "stolen": 0.03})))
+    assert "went to other" not in "\n".join(table.notes(made(machine={**MACHINE, "stolen": 0.001})))
