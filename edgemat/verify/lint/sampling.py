@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 import numpy as np
 import numpy.typing as npt
 
@@ -10,7 +12,7 @@ from edgemat.verify.lint.facts import Resize
 Places = npt.NDArray[np.float64]
 TOLERANCE = 1e-4
 """Of a source pixel: beyond it two places differ."""
-_ROUND = {
+_ROUND: Mapping[str, Callable[[Places], Places]] = {
     "floor": np.floor,
     "ceil": np.ceil,
     "round_prefer_floor": lambda x: np.ceil(x - 0.5),

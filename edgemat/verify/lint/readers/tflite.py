@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -67,7 +68,8 @@ def _value(model: Any, index: int) -> Value:
     from edgemat.export.tflite import _reading
 
     graph = model.subgraphs[0]
-    kind, shape = _reading.type_of(graph, index), _reading.shape_of(graph, index)
+    kind = _reading.type_of(graph, index)
+    shape: tuple[int | str, ...] = _reading.shape_of(graph, index)
     signature = graph.tensors[index].shapeSignature
     if signature is not None and len(signature) == len(shape):
         shape = tuple("?" if int(s) < 0 else n for s, n in zip(signature, shape, strict=True))
@@ -79,7 +81,7 @@ def _value(model: Any, index: int) -> Value:
     constant = None
     if data is not None and len(data) and all(isinstance(n, int) for n in shape) and kind in _NUMBERS:
         content = np.frombuffer(bytes(data), np.dtype(kind))
-        constant = content.reshape(shape) if content.size == int(np.prod(shape)) else None
+        constant = content.reshape(shape) if content.size == math.prod(int(n) for n in shape) else None
     return Value(_reading.name_of(graph, index), kind, shape, grid, constant)
 
 

@@ -159,8 +159,9 @@ def below_one(facts: Facts) -> Iterator[Place]:
 )
 def dead(facts: Facts) -> Iterator[Place]:
     """Yield activations of which few codes occur on the images."""
-    measured = facts.measured
-    for use in measured.uses if measured is not None else ():
+    if (measured := facts.measured) is None:
+        return
+    for use in measured.uses:
         if use.codes < FEWEST_CODES and use.of > FEWEST_CODES:
             found = f"{use.codes} of {use.of} codes on {measured.images} images, scale {use.scale:.4g}"
             yield Place(found, tensor=use.tensor)
@@ -176,8 +177,9 @@ def dead(facts: Facts) -> Iterator[Place]:
 )
 def saturated(facts: Facts) -> Iterator[Place]:
     """Yield activations of which a share of the float network's values is beyond the codes by more than a step."""
-    measured = facts.measured
-    for use in measured.uses if measured is not None else ():
+    if (measured := facts.measured) is None:
+        return
+    for use in measured.uses:
         if use.beyond > MOST_BEYOND:
             found = f"{use.beyond:.1%} of the values on {measured.images} images are beyond, scale {use.scale:.4g}"
             yield Place(found, tensor=use.tensor)
