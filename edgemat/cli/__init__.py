@@ -35,6 +35,7 @@ from edgemat.cli.mac_script import mac_script
 from edgemat.cli.machine import doctor, targets
 from edgemat.cli.parity import parity
 from edgemat.cli.quantize import quantize
+from edgemat.cli.report import report
 from edgemat.cli.train import train
 from edgemat.cli.uncertainty import uncertainty
 from edgemat.cli.waterfall import waterfall
@@ -54,6 +55,7 @@ COMMANDS: tuple[click.Command, ...] = (
     bisect,
     lint,
     waterfall,
+    report,
     uncertainty,
     ablate,
     bench,

@@ -21,6 +21,22 @@ STATES = {
     "unavailable": "not run here",
 }
 """A state in words that need no colour."""
+NAMES = {
+    "broken_promises": "promises of the file that it breaks",
+    "identical": "alpha's pixels that are identical",
+    "layer_differ": "codes of a tensor that differ",
+    "layer_lsb": "largest difference of a tensor, given the same inputs",
+    "layer_rounding": "largest difference of a tensor over what rounding explains",
+    "layers_hidden": "tensors that it does not show",
+    "max_abs": "largest difference",
+    "mean_abs": "mean difference",
+    "off_by_more_than_2": "pixels off by more than 2/255",
+    "off_by_more_than_2_worst": "pixels of the worst image off by more than 2/255",
+    "psnr": "PSNR",
+    "within_one": "alpha's pixels within one code",
+    "wrong_scales": "scales that are not the grid's",
+}
+"""Figures' names for people; one that is not here, and is no metric, has its own."""
 
 
 def state(outcome: Outcome) -> str:
@@ -75,8 +91,9 @@ def plural(count: int, noun: str) -> str:
 def used(figure: Figure) -> float:
     """Return how much of its limit a figure uses: 1 is at the limit, more is beyond it, 0 where nothing is judged.
 
-    The worse end of its interval counts where that keeps the limit too. Of a share that must be at least so many per
-    cent, what lacks to 100 counts.
+    Where there is an interval, the end that decides counts: the better one in a stratum, which fails when it is shown
+    to be worse than the limit, else the worse one. Of a share that must be at least so many per cent, what lacks to 100
+    counts; of decibels, the ratio that they stand for.
 
     Example:
         >>> used(Figure("conversion", "max_abs", 0.005, limit=0.01))
@@ -87,16 +104,17 @@ def used(figure: Figure) -> float:
         0.2
     """
     if figure.limit is None or figure.value is None:
-        return 0.0
-    end = figure.low if figure.at_least else figure.high
-    share = _share(figure, figure.value)
-    if figure.passed:  # a small stratum may keep its limit though its interval's worse end does not
-        share = min(share, 1.0)
-    return share if end is None or (figure.passed and _share(figure, end) > 1) else _share(figure, end)
+        return 0.0 if figure.passed else math.inf
+    stratum = ":" in figure.region and figure.question == QUANTIZATION
+    end = figure.low if figure.at_least != stratum else figure.high
+    share = _share(figure, figure.value if end is None else end)
+    return min(share, 1.0) if figure.passed else share  # what is too small to see passes, however many per cent it is
 
 
 def _share(figure: Figure, value: float) -> float:
     limit = figure.limit or 0.0
+    if figure.unit == "dB" and figure.at_least:
+        return float(10 ** ((limit - value) / 20))
     if figure.at_least and limit > 0:
         if figure.unit != "%":
             return limit / value if value > 0 else math.inf
@@ -114,14 +132,14 @@ def worst(outcome: Outcome) -> Figure | None:
     return max(judged, key=lambda figure: (not figure.passed, used(figure)), default=None)
 
 
-def number(value: float | None) -> str:
-    """Return a figure as people read it: four digits, no trailing zeros, a true minus sign.
+def number(value: float | None, digits: int = 4) -> str:
+    """Return a figure as people read it: a few digits, no trailing zeros, a true minus sign.
 
     Example:
         >>> number(0.012345), number(None)
         ('0.01235', 'none')
     """
-    return "none" if value is None else f"{value:.4g}".replace("-", "\N{MINUS SIGN}")
+    return "none" if value is None else f"{value:.{digits}g}".replace("-", "\N{MINUS SIGN}")
 
 
 def unit(figure: Figure) -> str:
@@ -136,8 +154,19 @@ def measured(figure: Figure) -> str:
         >>> measured(Figure("quantization", "mad", 0.5, "%", low=0.1, high=0.9))
         '0.5 % [0.1, 0.9]'
     """
-    ends = "" if figure.low is None or figure.high is None else f" [{number(figure.low)}, {number(figure.high)}]"
-    return number(figure.value) + unit(figure) + ends
+    if figure.value is None:  # nothing to divide by, or the PSNR of equal images
+        return "infinite" if figure.name == "psnr" and figure.passed else "none"
+    if figure.low is None or figure.high is None:
+        return number(figure.value) + unit(figure)
+    value, low, high = (_rounded(end, figure.unit) for end in (figure.value, figure.low, figure.high))
+    return f"{value}{unit(figure)} [{low}, {high}]"
+
+
+def _rounded(value: float, unit_: str) -> str:
+    """Return an end of an interval: of per cents, whose intervals are wider than that, two decimals at most."""
+    if unit_ != "%":
+        return number(value, 3)
+    return number(round(value, 2 if abs(value) < 10 else 1) + 0.0)
 
 
 def allowed(figure: Figure) -> str:
@@ -159,5 +188,7 @@ def title(figure: Figure) -> str:
         >>> title(Figure("quantization", "mad", 0.5, "%", region="skin: tan"))
         'MAD, skin: tan'
     """
-    name = METRICS[figure.name].name if figure.name in METRICS else figure.name.replace("_", " ")
+    name = (
+        METRICS[figure.name].name if figure.name in METRICS else NAMES.get(figure.name, figure.name.replace("_", " "))
+    )
     return name + (f", {figure.region}" if figure.region else "")

@@ -26,7 +26,7 @@ def test_the_verdict_comes_first_then_a_row_an_artefact() -> None:
     lines = github.summary(report(outcome("passed", GOOD), not_proven=("No phone's GPU.",))).splitlines()
     assert lines[0] == "## ✅ edgemat parity"
     assert lines[2] == "**Passed: The one artefact (tflite int8) kept every limit on 32 images.**"
-    assert lines[6].startswith("| tflite int8 | ✅ passed | max abs: 0.005, at most 0.01 |")
+    assert lines[6].startswith("| tflite int8 | ✅ passed | largest difference: 0.005, at most 0.01 |")
     assert "- No phone's GPU." in lines
     assert lines[-1] == "Again: `edgemat parity out`"
 

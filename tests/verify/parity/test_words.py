@@ -53,10 +53,13 @@ def test_the_worst_figure_is_one_that_failed_before_one_that_is_nearly_there() -
         (figure(0.0, 0.0), 0.0),
         (figure(0.1, 0.0, passed=False), math.inf),
         (figure(0.5, low=0.1, high=0.8), 0.8),
-        (figure(0.5, low=0.1, high=1.8), 0.5),  # a stratum: not shown to be worse
+        (figure(0.5, low=0.1, high=1.8, region="filter: colour"), 1.0),
+        (Figure("quantization", "mad", 0.5, "%", "skin: tan", 0.1, 1.8, 1.0), 0.1),  # a stratum: not shown to be worse
+        (Figure("quantization", "mad", 3.0, "%", "skin: tan", 2.1, 3.8, 1.0, passed=False), 2.1),
+        (Figure("conversion", "layer_rounding", None, limit=1.0, passed=False), math.inf),
         (figure(1.5, low=1.1, high=1.8, passed=False), 1.8),
         (figure(1.5), 1.0),  # passed, as too small a difference to see
-        (figure(72.0, 60.0, unit="dB", at_least=True), 60 / 72),
+        (figure(80.0, 60.0, unit="dB", at_least=True), 0.1),
         (figure(99.5, 99.0, unit="%", at_least=True), 0.5),
         (figure(-0.25, -0.5, unit="%", at_least=True), 0.5),
         (figure(0.25, -0.5, unit="%", at_least=True), 0.0),
@@ -65,3 +68,19 @@ def test_the_worst_figure_is_one_that_failed_before_one_that_is_nearly_there() -
 )
 def test_how_much_of_a_limit_is_used(found: Figure, share: float) -> None:
     assert words.used(found) == pytest.approx(share)
+
+
+def test_an_infinite_figure_is_told_from_one_that_is_no_number() -> None:
+    equal = Figure("conversion", "psnr", None, "dB", limit=60.0, at_least=True)
+    assert words.measured(equal) == "infinite"
+    broken = Figure("conversion", "layer_rounding", None, limit=1.0, passed=False)
+    assert words.measured(broken) == "none"
+    assert words.title(broken).startswith("largest difference of a tensor")
+    assert words.title(Figure("conversion", "new_figure", 1.0, region="skin: tan")) == "new figure, skin: tan"
+
+
+def test_per_cents_with_an_interval_are_rounded_to_what_the_interval_can_tell() -> None:
+    tiny = Figure("quantization", "mad", -0.00171, "%", low=-0.0048, high=0.0079)
+    assert words.measured(tiny) == "0 % [0, 0.01]"
+    wide = Figure("quantization", "mad", 12.345, "%", low=-3.456, high=30.0)
+    assert words.measured(wide) == "12.3 % [\N{MINUS SIGN}3.46, 30]"
