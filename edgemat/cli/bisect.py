@@ -28,9 +28,9 @@ _SHIPPED = 2
 def bisect(artefact: Path, files: tuple[Path, ...], backends: str | None, out: Path | None, as_json: bool) -> int:
     """Name the first tensor where an artefact of an export folder and its trunk part.
 
-    Each tensor is compared with what the reference makes of the artefact's own tensors before it: a fault is named where
-    it arises. An integer tensor may be off by what its target's gate lets it; a float one by what its precision does to
-    the sums that make it. A picture shows the worst channel. Artefacts kept aside as rejected can be named, too.
+    Each tensor is compared with what the reference makes of the artefact's own tensors before it: a fault is named
+    where it arises. An integer tensor may be off by what its target's gate lets it; a float one by what its precision
+    does to the sums that make it. A picture shows the worst channel. Artefacts kept aside as rejected are read, too.
 
     With --backends several runtimes and the reference vote: whoever disagrees with the majority is named.
 

@@ -149,7 +149,9 @@ def _float_alpha(entry: Entry, images: Images) -> Alphas:
 
     with tempfile.TemporaryDirectory() as folder:
         references = References(images, Path(folder))
-        return references.plain(references.stored(entry.trunk) if entry.precision in entry.target.stores else entry.trunk)
+        return references.plain(
+            references.stored(entry.trunk) if entry.precision in entry.target.stores else entry.trunk
+        )
 
 
 def _output(alpha: Alphas, expected: Alphas, gate: Gate) -> Ballot:

@@ -3,8 +3,8 @@
 Each node gets a companion that carries a bound from its inputs to its output, value by value: the running error
 analysis of Wilkinson. A sum of n products in floating point errs by at most ``lambda sqrt(n) u`` times the sum of the
 magnitudes of its products, but for a probability that shrinks with exp(-lambda^2 / 2) (Higham and Mary, "A new approach
-to probabilistic rounding error analysis", SIAM J. Sci. Comput. 41, 2019), ``u`` being half the distance of 1 to the next
-number. So a limit follows from the precision and from the sum itself, and no tolerance has to be guessed.
+to probabilistic rounding error analysis", SIAM J. Sci. Comput. 41, 2019), ``u`` being half the distance of 1 to the
+next number. So a limit follows from the precision and from the sum itself, and no tolerance has to be guessed.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ LIMIT = "@limit"
 _LAMBDA = 8.0
 """Higham and Mary's lambda: the share of sums beyond the bound is 2 n exp(-32), or n 1e-14.
 
-Measured on untouched artefacts (docs/bisect.md): no difference is more than 1/16 of a float32 sum's bound; between halves
-it reaches 1/2, which is the rounding of the result itself."""
+Measured on untouched artefacts (docs/bisect.md): no difference is more than 1/10 of a float32 sum's bound; between
+halves it reaches 1/2, which is the rounding of the result itself."""
 _APPROXIMATED = 32.0
 """Units of rounding that a library's approximation of a transcendental function may be off by."""
 _WEIGHTED = ("Conv", "ConvTranspose")

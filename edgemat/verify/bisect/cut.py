@@ -1,8 +1,8 @@
 """Where a backend shows no inner tensors: export ever shorter trunks through the same target, and compare their ends.
 
 A trunk's output is an image. A tensor of another shape is made one by a probe: a convolution of 1x1 with fixed random
-weights, brought to [0, 1], and a DepthToSpace to full size. What is found so is a fault of the converter or the runtime;
-a fault of the file alone is gone once the trunk is exported again, and that is then said.
+weights, brought to [0, 1], and a DepthToSpace to full size. What is found so is a fault of the converter or the
+runtime; a fault of the file alone is gone once the trunk is exported again, and that is then said.
 """
 
 from __future__ import annotations
@@ -83,7 +83,9 @@ def search(entry: Entry, gate: Gate, images: Images, part: Part) -> tuple[Part, 
     before = set(names[: good + 1])
     op, node = segment.before(model, graph, tensor, before).source
     largest = cutter.found[tensor].largest if tensor in cutter.found else part.largest
-    return replace(part, tensor=tensor, op=op, node=node, hint=f"its probe differs by {largest:.3g} of its range"), notes
+    return replace(
+        part, tensor=tensor, op=op, node=node, hint=f"its probe differs by {largest:.3g} of its range"
+    ), notes
 
 
 def _factor(graph: Graph, trunk: Trunk, name: str) -> int:
@@ -98,9 +100,7 @@ def _factor(graph: Graph, trunk: Trunk, name: str) -> int:
 class _Cutter:
     """Makes, exports and runs shorter trunks."""
 
-    def __init__(
-        self, entry: Entry, gate: Gate, images: Images, model: ModelProto, graph: Graph, folder: Path
-    ) -> None:
+    def __init__(self, entry: Entry, gate: Gate, images: Images, model: ModelProto, graph: Graph, folder: Path) -> None:
         self.entry, self.gate, self.images = entry, gate, images
         self.model, self.graph, self.folder = model, graph, folder
         self.count = 0

@@ -52,11 +52,15 @@ def walk(entry: Entry, gate: Gate, runner: Runner, images: Images, alpha: Alphas
     """Return where a float artefact parts from its trunk; see `edgemat.verify.bisect.bisect`."""
     compared = floats.reference(entry)
     graph = compared.graph
-    order = {name: i for i, name in enumerate([*graph.inputs, *(name for node in graph.nodes for name in node.outputs)])}
+    order = {
+        name: i for i, name in enumerate([*graph.inputs, *(name for node in graph.nodes for name in node.outputs)])
+    }
     traces = [runner.trace(image) for image in images]
     walked = floats.worst(compared, images, traces)
     parts = {
-        name: floats.measured(name, hints.source_of(compared, name, traces[0].keys()), worst.residual, compared.precision)
+        name: floats.measured(
+            name, hints.source_of(compared, name, traces[0].keys()), worst.residual, compared.precision
+        )
         for name, worst in walked.items()
         if worst.times > 1.0
     }
@@ -67,7 +71,9 @@ def walk(entry: Entry, gate: Gate, runner: Runner, images: Images, alpha: Alphas
         first = in_order(parts, order)[0].tensor
         parts[first], evidence = _explained(compared, images, traces, parts[first], walked[first])
     elif not passes:
-        part, evidence = _at_alpha(compared, images, alpha, end, gate, _reason(gate, traces, end, inner, graph.outputs[0]))
+        part, evidence = _at_alpha(
+            compared, images, alpha, end, gate, _reason(gate, traces, end, inner, graph.outputs[0])
+        )
         if cuts and (not inner or part.hint == _ELSEWHERE):
             part, notes = cut.search(entry, gate, images, part)
         parts[part.tensor] = part
@@ -108,9 +114,7 @@ def _ends(
     return _End(expected, first, tuple(mistaken)), passes
 
 
-def _departs(
-    compared: FloatReference, gate: Gate, exact: Sequence[Tensors], traces: Sequence[Tensors]
-) -> Part | None:
+def _departs(compared: FloatReference, gate: Gate, exact: Sequence[Tensors], traces: Sequence[Tensors]) -> Part | None:
     """Return the first tensor that departs end to end by more of its largest value than alpha may."""
     for name in exact[0]:
         for expected, traced in zip(exact, traces, strict=True):
@@ -119,7 +123,9 @@ def _departs(
             limit = gate.max_abs * float(np.abs(expected[name]).max(initial=0.0))
             residual = Residual(traced[name], expected[name], np.full_like(expected[name], max(limit, 1e-30)))
             if residual.times.max(initial=0.0) > 1.0:
-                return floats.measured(name, hints.source_of(compared, name, traced.keys()), residual, compared.precision)
+                return floats.measured(
+                    name, hints.source_of(compared, name, traced.keys()), residual, compared.precision
+                )
     return None
 
 
@@ -136,7 +142,9 @@ def _explained(
         hint = "the channels are reversed (BGR)" if swapped.all() else "the pixels are not those given: range or layout"
         return replace(part, hint=hint), evidence
     source = compared.graph.inputs[0]
-    fed = {source: to_floats(images[place][None])[0]} | {k: v for k, v in traces[place].items() if k in compared.graph.shapes}
+    fed = {source: to_floats(images[place][None])[0]} | {
+        k: v for k, v in traces[place].items() if k in compared.graph.shapes
+    }
     return replace(part, hint=hints.of_float(compared, part.tensor, worst.residual, fed) or part.hint), evidence
 
 

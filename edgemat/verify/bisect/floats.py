@@ -154,7 +154,9 @@ def _halved(model: ModelProto) -> tuple[ModelProto, dict[str, Floats]]:
 
     made, moved = onnx.ModelProto(), {}
     made.CopyFrom(model)
-    kept = {node.input[i] for node in made.graph.node if node.op_type == "Resize" for i in (1, 2) if i < len(node.input)}
+    kept = {
+        node.input[i] for node in made.graph.node if node.op_type == "Resize" for i in (1, 2) if i < len(node.input)
+    }
     weights = {node.input[1] for node in made.graph.node if node.op_type in rules.WEIGHTED}
     for tensor in made.graph.initializer:
         if tensor.data_type != TensorProto.FLOAT or tensor.name in kept:
@@ -229,7 +231,7 @@ def measured(tensor: str, node: tuple[str, str], residual: Residual, precision: 
     peak = float(np.abs(finite).max(initial=0.0))
     off = abs(given - wanted) if np.isfinite(given) else np.inf
     kind = np.float16 if precision is bounds.HALF else np.float32
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         ulp = float(np.spacing(np.abs(kind(wanted))))
     steps = off / ulp if np.isfinite(ulp) and ulp > 0.0 else np.inf
     return Part(

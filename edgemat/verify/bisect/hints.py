@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgemat.verify.bisect import hypotheses, patterns, segment
+from edgemat.verify.bisect.segment import Segment
 from edgemat.verify.diagnose import HINTS
 
 if TYPE_CHECKING:
@@ -18,12 +19,17 @@ if TYPE_CHECKING:
     from edgemat.quantize.grid import Codes
     from edgemat.quantize.reference import Reference
     from edgemat.verify.bisect.floats import FloatReference, Residual
-    from edgemat.verify.bisect.segment import Segment
 
 Floats = npt.NDArray[np.float32]
 Reals = npt.NDArray[np.floating]
 _EXPLAINED = 0.1
 """Deviation of the channels' offsets, over their own spread, that a shift of the image may leave."""
+_FACTOR = 2e-3
+"""Smallest deviation of a factor from 1 that is called one: codes hide less."""
+_SEEN = 64
+"""Values that a factor is fitted to, at least."""
+_LEFT = 0.5
+"""Share of the squared difference that a factor may leave: where weights are codes, it moves each by whole codes."""
 _NOTICEABLE = 1e-3
 """Smallest shift of an image in [0, 1] that is called one: a quarter of a code of its pixels."""
 _ROUND = 2.0
@@ -67,7 +73,8 @@ def of_float(compared: FloatReference, tensor: str, residual: Residual, fed: Map
     mistake = hypotheses.explain(made, fed, misfit)
     active = (residual.found != 0.0) & (residual.expected != 0.0)  # an activation cuts the others
     shifted = _shifted(made, found, residual.expected.astype(np.float64), active)
-    return mistake or shifted or patterns.guess(residual) or _look(made)
+    pattern = mistake or shifted or patterns.guess(residual)
+    return pattern or _scaled(made, fed, found, active) or _look(made)
 
 
 def of_codes(
@@ -96,12 +103,13 @@ def of_codes(
 
     if mistake := hypotheses.explain(made, fed, misfit):
         return mistake
-    if found.ndim == 4 and (moved := patterns.order(found.astype(np.float64), expected.astype(np.float64), 1.0)):
+    if found.ndim == 4 and (moved := patterns.order(found.astype(np.float64), expected.astype(np.float64), _ROUND)):
         return moved
     ends = (own.low, own.high)
     active = ~np.isin(found, ends) & ~np.isin(expected, ends)
-    shifted = _shifted(made, own.reals(found), own.reals(expected), active)
-    return shifted or guessed or _look(made)
+    reals = own.reals(found)
+    shifted = _shifted(made, reals, own.reals(expected), active)
+    return shifted or _scaled(made, fed, reals, active) or guessed or _look(made)
 
 
 def _shifted(made: Segment, found: Reals, expected: Reals, active: npt.NDArray[np.bool_]) -> str:
@@ -120,6 +128,25 @@ def _shifted(made: Segment, found: Reals, expected: Reals, active: npt.NDArray[n
     if left.std() > _EXPLAINED * offsets.std() or np.abs(shift).max() < _NOTICEABLE:
         return ""
     return f"its input is shifted by {', '.join(f'{value:+.2g}' for value in shift)}: the mean, or the input's bias"
+
+
+def _scaled(made: Segment, fed: Mapping[str, Floats], found: Reals, active: npt.NDArray[np.bool_]) -> str:
+    """Return what a convolution's sums are multiplied by, where one factor explains most of the difference."""
+    conv, rest = made.nodes[0], made.nodes[1:]
+    constants = made.graph.constants
+    bias = constants.get(conv.input[2]) if len(conv.input) > 2 else None
+    if conv.op_type != "Conv" or bias is None or any(node.op_type not in ("Relu", "Clip") for node in rest):
+        return ""
+    alone = Segment(made.graph, made.model, (conv,), made.inputs, conv.output[0])
+    sums = (alone.run(fed)[0].astype(np.float64) - bias[:, None, None])[active[0]]
+    actual = (found[0].astype(np.float64) - bias[:, None, None])[active[0]]
+    if len(sums) < _SEEN or not sums.any():
+        return ""
+    factor = float(sums @ actual / (sums @ sums))
+    before, after = (float(np.square(actual - f * sums).sum()) for f in (1.0, factor))
+    if abs(factor - 1.0) < _FACTOR or after > _LEFT * before:
+        return ""
+    return f"the sums are about {factor:.4g} times what they should be: the weight, or its scale"
 
 
 def _look(made: Segment) -> str:

@@ -103,14 +103,16 @@ def _convolutions(segment: Segment, node: NodeProto) -> Iterator[_Mistake]:
         words = "R and B are swapped (BGR)" if is_image else "the input channels are reversed"
         yield f"{words} where {node.name} reads them", (node,), {weight: np.flip(value, inputs)}
     yield f"the output channels of {node.name} are reversed", (node,), {weight: np.flip(value, 1 - inputs)}
-    yield f"the weight of {node.name} is flipped (convolution, not correlation)", (node,), {weight: value[..., ::-1, ::-1]}
+    yield (
+        f"the weight of {node.name} is flipped (convolution, not correlation)",
+        (node,),
+        {weight: value[..., ::-1, ::-1]},
+    )
     yield f"the weight of {node.name} has rows and columns swapped", (node,), {weight: value.swapaxes(-1, -2)}
     yield from _paddings(node, stated, weight, value)
 
 
-def _paddings(
-    node: NodeProto, stated: Mapping[str, Any], weight: str, value: npt.NDArray[Any]
-) -> Iterator[_Mistake]:
+def _paddings(node: NodeProto, stated: Mapping[str, Any], weight: str, value: npt.NDArray[Any]) -> Iterator[_Mistake]:
     from onnx import helper, numpy_helper
 
     pads = list(stated.get("pads", ()))

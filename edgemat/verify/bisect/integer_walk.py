@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from edgemat.export._target import Alphas, Images, IntegerGate, Runner
+    from edgemat.quantize.grid import Codes
     from edgemat.quantize.reference import Reference
     from edgemat.verify.bisect.integers import Run
     from edgemat.verify.exported import Entry
@@ -86,7 +87,7 @@ def _ends(
     return first, None
 
 
-def _codes(encode: integers.Encode, real: Alphas) -> integers.Codes:
+def _codes(encode: integers.Encode, real: Alphas) -> Codes:
     return encode(np.nan_to_num(real, nan=-1.0))
 
 
@@ -94,7 +95,10 @@ def _scales(entry: Entry, gate: IntegerGate, compared: Reference) -> tuple[dict[
     """Return what the file's scales say against the grid's, by the tensor where that acts, and notes on the rest."""
     if entry.target.scales is None:
         return {}, []
-    lines, _ = scale_differences(entry.target, compared.grid, entry.path, gate.scales)
+    try:
+        lines, _ = scale_differences(entry.target, compared.grid, entry.path, gate.scales)
+    except Exception as error:  # what its codes say stands without what it states
+        return {}, [f"the scales cannot be read back ({type(error).__name__}: {error})"]
     makers = {unit.weight: unit.output for unit in compared.units if unit.weight}
     named = {unit.output for unit in compared.units} | set(compared.graph.inputs)
     found: dict[str, str] = {}
@@ -119,9 +123,7 @@ def _stated(
     return Part(tensor, *integers.source_of(compared, tensor), CODES, 0.0, 0.0, 0.0, 0.0, 0.0, hint=hint), None
 
 
-def _explained(
-    entry: Entry, compared: Reference, runs: Sequence[Run], part: Part, evidence: Evidence | None
-) -> Part:
+def _explained(entry: Entry, compared: Reference, runs: Sequence[Run], part: Part, evidence: Evidence | None) -> Part:
     """Return a part with the likeliest cause."""
     if evidence is None or part.tensor in compared.graph.inputs or not np.isfinite(part.largest):
         return part
@@ -129,5 +131,5 @@ def _explained(
     if run is None or part.hint in (_GROWS, _LABEL) or part.tensor not in run.codes:
         return part
     model = _graph.read(entry.trunk.path)
-    hint = hints.of_codes(model, compared, part.tensor, evidence.expected, run.codes, part.hint)
+    hint = hints.of_codes(model, compared, part.tensor, evidence.expected.astype(np.int32), run.codes, part.hint)
     return replace(part, hint=hint)

@@ -111,5 +111,16 @@ def measured(tensor: str, node: tuple[str, str], found: Codes, expected: Codes, 
     lsb, share = float(difference[place]), float((difference > 0).mean())
     where = tuple(int(i) for i in place[1:])
     return Part(
-        tensor, *node, CODES, lsb, lsb / _SPAN, lsb, lsb, share, where, float(expected[place]), float(found[place]), hint
+        tensor,
+        *node,
+        CODES,
+        lsb,
+        lsb / _SPAN,
+        lsb,
+        lsb,
+        share,
+        where,
+        float(expected[place]),
+        float(found[place]),
+        hint,
     )

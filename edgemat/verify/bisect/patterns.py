@@ -1,4 +1,4 @@
-"""What the shape of a difference gives away of a float tensor: one channel, the border, a factor, an offset, an order."""
+"""What the shape of a difference gives away: one channel, the border, a factor, an offset, another order."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 Reals = npt.NDArray[np.float64]
 _FEW = 16
 """Values that a fit needs."""
+_SAME = 0.99
+"""Share of a channel's values that must be another's."""
 _TIGHT = 0.02
 """Largest deviation from a pattern, over the difference itself."""
 
@@ -89,7 +91,7 @@ def order(found: Reals, expected: Reals, near: float) -> str:
 def _match(channel: Reals, candidates: Reals, near: float) -> int:
     sums = np.abs(candidates.mean(1) - channel.mean())
     for place in np.argsort(sums)[:4]:
-        if np.abs(candidates[place] - channel).max() <= near:
+        if (np.abs(candidates[place] - channel) <= near).mean() >= _SAME:
             return int(place)
     return -1
 

@@ -1,6 +1,4 @@
-"""Draw the first tensor that parts: the image, the worst channel as the reference and the artefact have it, and both's
-difference.
-"""
+"""Draw the first tensor that parts: its worst channel as the reference and as the artefact have it."""
 
 from __future__ import annotations
 
@@ -26,8 +24,8 @@ _LESS = np.array([0.1, 0.3, 0.9])
 def write(found: Bisection, path: str | os.PathLike[str]) -> bool:
     """Write a PNG of four panels; return whether there was anything to draw.
 
-    Reference and artefact are drawn on one scale of grey, that of the reference's channel. The difference is amplified so
-    that its largest value is full colour: red where the artefact is above the reference, blue where it is below.
+    Reference and artefact are drawn on one scale of grey, that of the reference's channel. The difference is amplified
+    so that its largest value is full colour: red where the artefact is above the reference, blue where it is below.
 
     Args:
         found: Of an artefact that parts; nothing is drawn of another, or where the tensor has another shape.

@@ -73,8 +73,8 @@ class Part:
         if self.unit == CODES:
             return f"{self.steps:.0f} LSB at most, {self.share:.2%} of the values differ"
         return (
-            f"{self.largest:.3g} at most, {self.relative:.2g} of its largest value, {self.steps:.3g} ulps of {self.unit}, "
-            f"{self.times:.3g} times what rounding explains; {self.share:.2%} of the values are beyond that"
+            f"{self.largest:.3g} at most, {self.relative:.2g} of its largest value, {self.steps:.3g} ulps of "
+            f"{self.unit}, {self.times:.3g} times what rounding explains; {self.share:.2%} of the values are"
         )
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""Find what is to be bisected or to vote: an artefact of an export folder, a rejected one too, and others of its trunk."""
+"""Find what is to be bisected or to vote: an artefact of an export folder, and others of its trunk."""
 
 from __future__ import annotations
 

@@ -100,8 +100,8 @@ def vote(entries: Sequence[Entry], images: Images) -> Vote:
     """Return which of several artefacts of one trunk is wrong, the reference being a voter like the others.
 
     What is compared at a tensor is not its value but by how much each artefact departs there from what the reference
-    makes of that artefact's own tensors before it. So roundings that add up divide nobody, and a reference that is wrong
-    stands alone: all others depart from it in the same way.
+    makes of that artefact's own tensors before it. So roundings that add up divide nobody, and a reference that is
+    wrong stands alone: all others depart from it in the same way.
 
     Args:
         entries: Of one trunk, all float or all of one grid; at least two.
@@ -116,7 +116,9 @@ def vote(entries: Sequence[Entry], images: Images) -> Vote:
     for entry in entries:
         with opened(entry) as runner:
             shown[entry.name] = ballots.collect(entry, runner, images)
-    box = ballots.integers(entries, shown, images) if _is_integer(entries[0]) else ballots.floats(entries, shown, images)
+    box = (
+        ballots.integers(entries, shown, images) if _is_integer(entries[0]) else ballots.floats(entries, shown, images)
+    )
     names = (REFERENCE, *shown)
     farthest: tuple[Pair, ...] = ()
     compared = 0
@@ -142,14 +144,16 @@ def _is_integer(entry: Entry) -> bool:
 def _refuse(entries: Sequence[Entry]) -> None:
     names = [entry.name for entry in entries]
     if len({*names}) + 1 < _FEWEST:
-        raise InputError(f"a vote needs two backends beside the reference, found {', '.join(names)}; name more backends")
+        raise InputError(
+            f"a vote needs two backends beside the reference, found {', '.join(names)}; name more backends"
+        )
     kinds = {(_is_integer(e), e.target.scheme if e.target.needs_grid(e.precision) else "") for e in entries}
     if len(kinds) > 1:
         raise InputError(f"{', '.join(names)}: not of one trunk and grid, so their tensors are not the same numbers")
 
 
 def _majority(present: Sequence[str], pairs: Sequence[Pair]) -> tuple[str, ...]:
-    """Return the largest set of voters that all agree, where it is more than half of all and the only one; else none."""
+    """Return the largest set of voters that all agree, where it is more than half and the only one; else none."""
     agreed = {frozenset((pair.first, pair.second)) for pair in pairs if pair.agree}
     for size in range(len(present) - 1, len(present) // 2, -1):
         found = [
