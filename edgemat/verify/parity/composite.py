@@ -185,4 +185,4 @@ def blend(image: Images, filtered: Images, alpha: Alphas) -> Images:
 
 def _steps(one: Images, other: Images) -> npt.NDArray[np.uint8]:
     """Return by how much a pixel's worst channel differs, uint8, (H, W)."""
-    return (np.maximum(one, other) - np.minimum(one, other)).max(axis=2)
+    return np.asarray((np.maximum(one, other) - np.minimum(one, other)).max(axis=2))

@@ -31,6 +31,7 @@ CLIPS, FRAMES = 8, 4
 _BATCH = 8  # of the teacher: 16 would take another 200 MB and no less time
 _PER_FACE = 8  # numbers of occluders repeat after as many composites
 _SUFFIXES = (".png", ".jpg", ".jpeg")
+_FETCH = "edgemat data fetch, then edgemat parity --images holdout"
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,7 +146,7 @@ def _holdout(height: int, width: int, limit: int, clips: bool, cache_dir: Path |
     faces, occluders = load_faces("test", cache_dir), load_occluders("test", cache_dir)
     samples = holdout_of(faces, occluders, _pairs(len(faces), limit, draw))
     moving = _clips(faces, occluders, draw) if clips else []
-    strata = tuple(_known(groups(s.kinds, s.ita, face_height(s.hull))) for s in samples)
+    strata = tuple(_groups(s) for s in samples)
     return _assemble(
         {"name": HOLDOUT, "of": len(faces) * _PER_FACE, "draw": draw},
         np.stack([_image(s.image, height, width) for s in samples]),
@@ -156,6 +157,11 @@ def _holdout(height: int, width: int, limit: int, clips: bool, cache_dir: Path |
         tuple(clip[0].face_id for clip in moving),
         () if clips else ("dtSSD was not measured: clips were not asked for.",),
     )
+
+
+def _groups(sample: Sample) -> tuple[str, ...]:
+    found = groups(sample.kinds, sample.ita, face_height(sample.hull))
+    return tuple(name for name in found if not name.endswith(": unknown"))
 
 
 def _pairs(faces: int, limit: int, draw: int) -> list[tuple[int, int]]:
@@ -214,9 +220,6 @@ def _folder(path: Path, height: int, width: int, limit: int) -> ParitySet:
             f"dtSSD was not measured: {path} holds no clips.",
         ),
     )
-
-
-_FETCH = "edgemat data fetch, then edgemat parity --images holdout"
 
 
 def _plain(found: Any, name: str, height: int, width: int, limit: int, not_proven: tuple[str, ...]) -> ParitySet:
@@ -279,10 +282,6 @@ def _uncertainty(images: Images) -> tuple[Alphas | None, str]:
     if height % stride or width % stride:
         return None, f"{failed}the teacher takes multiples of {stride} pixels, found {width}x{height}"
     return predict_teacher(net, images, _BATCH)[1], ""
-
-
-def _known(names: Sequence[str]) -> tuple[str, ...]:
-    return tuple(name for name in names if not name.endswith(": unknown"))
 
 
 def _spread(count: int, limit: int) -> list[int]:

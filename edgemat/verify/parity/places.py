@@ -57,10 +57,10 @@ def regions(images: ParitySet) -> tuple[tuple[str, ...], list[Regions]]:
 
 def _bins(uncertainty: Alphas) -> list[Regions]:
     """Part an image's pixels by their uncertainty; ties, such as all of what is certain, in reading order."""
-    rank = np.empty(uncertainty.size, np.int64)
-    rank[np.argsort(uncertainty, axis=None, kind="stable")] = np.arange(uncertainty.size)
+    places = np.empty(uncertainty.size, np.int64)
+    places[np.argsort(uncertainty, axis=None, kind="stable")] = np.arange(uncertainty.size)
     edges = [uncertainty.size * edge // 100 for edge in BINS]
-    rank = rank.reshape(uncertainty.shape)
+    rank = places.reshape(uncertainty.shape)
     return [(rank >= low) & (rank < high) for low, high in pairwise(edges)]
 
 

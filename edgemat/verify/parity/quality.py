@@ -196,8 +196,8 @@ class Quality:
             for m, metric in enumerate(IMAGE_METRICS):
                 k = place * metrics + m
                 ends = Interval(float(found.value[k]), float(found.low[k]), float(found.high[k]))
-                means = (float(values[part.images, k].mean()) for values in (first, other))
-                difference = Difference(metric, part.region, *means, ends, size)
+                means = [float(values[part.images, k].mean()) for values in (first, other)]
+                difference = Difference(metric, part.region, means[0], means[1], ends, size)
                 judged = limits.strata if found.faces[k] >= LEAST_FACES else {}
                 chance = lucky.get((part.region, metric), True)
                 yield judge(difference, judged, self._pixels, shown_worse=True, lucky=chance)

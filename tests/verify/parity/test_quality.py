@@ -275,3 +275,24 @@ def test_a_limit_that_means_nothing_is_refused(limits: dict[str, float]) -> None
 def test_the_defaults_name_metrics() -> None:
     assert set(STRATA) <= set(WHOLE) <= set(FLOORS)
     assert QualityLimits().whole == WHOLE
+
+
+@pytest.mark.data
+def test_on_the_holdout_a_loss_of_one_skin_tone_or_one_occluder_is_found_and_noise_of_eight_bits_is_not() -> None:
+    from edgemat.verify import holdout
+    from edgemat.verify.parity.images import load
+
+    parity_set = load("holdout", clips=False)
+    reference = holdout.predictor()(parity_set.images)
+    judge = Quality(parity_set, reference)
+    assert not failed(judge.figures((np.round(reference * 255) / 255).astype(np.float32)))
+    for region, damage in {
+        "skin: tan": lambda alpha: ndimage.gaussian_filter(alpha, (0, 2, 2)),
+        "occluder: hand": lambda alpha: np.roll(alpha, 2, axis=-1),
+    }.items():
+        hit = [i for i, names in enumerate(parity_set.strata) if region in names]
+        worse = reference.copy()
+        worse[hit] = np.clip(damage(worse[hit]), 0, 1)
+        found = {where for metric, where in failed(judge.figures(worse)) if metric in ("mad", "grad")}
+        assert region in found
+        assert not found & {"skin: dark", "skin: very light", "occluder: none", "number: 0"}
