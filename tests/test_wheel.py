@@ -62,7 +62,7 @@ def test_every_module_and_every_data_file_is_in_it(members: set[str]) -> None:
     expected = {"edgemat/py.typed"}
     for folder in ("edgemat", "export", "quantize", "calib_data"):
         installed = folder if folder == "edgemat" else f"edgemat/{folder}"
-        names = tracked(folder, "*.py") + tracked(folder, "*.png") + tracked(folder, "*.json")
+        names = [n for ending in ("py", "png", "json", "css") for n in tracked(folder, f"*.{ending}")]
         names += [n for n in tracked(folder, "*.toml") if not n.endswith("ruff.toml")]
         names += [n for n in tracked(folder, "*") if "/weights/" in n]
         expected |= {installed + name.removeprefix(folder) for name in names}
