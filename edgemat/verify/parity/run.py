@@ -231,12 +231,15 @@ def _absent(name: str) -> Outcome:
 
 
 def _unproven(outcomes: Sequence[Outcome]) -> Iterator[str]:
-    """Say what a reader must not conclude of these outcomes."""
+    """Say what a reader must not conclude of these outcomes, precisions of one target that lack the same in one."""
+    absent: dict[tuple[str, str], list[str]] = {}
     for outcome in outcomes:
         if outcome.state == "unavailable":
-            yield f"{outcome.name} was not run: {outcome.message.splitlines()[0]}."
+            absent.setdefault((outcome.target, outcome.message.splitlines()[0]), []).append(outcome.precision)
         elif outcome.changed:
             yield f"{outcome.name} was judged as it lies there: its bytes are not those that the export wrote."
+    for (target, reason), precisions in absent.items():
+        yield f"{target} {', '.join(precisions)} was not run: {reason}."
 
 
 def _network(trunk: Trunk) -> dict[str, Any]:

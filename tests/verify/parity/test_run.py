@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from edgemat.errors import InputError
-from edgemat.verify.exported import Exported, Failed
+from edgemat.verify.exported import Entry, Exported, Failed
 from edgemat.verify.parity import job, run
 from edgemat.verify.parity.images import ParitySet
-from edgemat.verify.parity.report import Outcome, ParityReport
+from edgemat.verify.parity.report import Figure, Outcome, ParityReport
 from edgemat.verify.parity.settings import Settings
 
 Fakes = Callable[[Exported, dict[str, str]], Exported]
@@ -195,3 +195,19 @@ def test_equal_alphas_are_measured_once(parity_set: ParitySet) -> None:
         measures.figures(given, limits)
     measures.figures(alpha, Settings().override(["quality.mad=9"]).limits("onnx", "fp32"))
     assert (quality.calls, composite.calls) == (3, 3)
+
+
+def test_an_oracle_is_asked_about_what_gave_an_answer(found: Exported, parity_set: ParitySet, fakes: Fakes) -> None:
+    asked: list[tuple[list[str], int]] = []
+
+    def oracle(entries: Sequence[Entry], images: np.ndarray, say: Callable[[str], None]) -> list[Outcome]:
+        asked.append(([entry.name for entry in entries], len(images)))
+        broken = Figure("conversion", "max_abs", 0.5, limit=0.1, passed=False)
+        return [Outcome("onnx in an oracle", "fp32", "a.onnx", "", "gate", "they disagree", figures=(broken,))]
+
+    report = run.parity(
+        fakes(found, {"segfaults": "fp32"}), parity_set, LOOSE, oracle=oracle, only=("segfaults", "onnx")
+    )
+    assert asked == [(["onnx fp32"], 4)]
+    assert [o.target for o in report.outcomes] == ["segfaults", "onnx", "onnx in an oracle"]
+    assert report.exit_code == 1
