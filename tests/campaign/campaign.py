@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,11 +111,12 @@ def planted(
     trunk = clean.get(target, precision)
     patient = Patient(onnx.load(trunk.path), trunk.grid, _other(clean, trunk))
     tensors = fault.plant(patient, site)
-    stem = f"{fault.name}-{site}-{target.name}-{precision}"
-    source = folder / f"{stem}.trunk.onnx"
+    place = folder / uuid.uuid4().hex  # no name that a message could repeat tells what is wrong
+    place.mkdir()
+    source = place / "trunk.onnx"
     model = onnx.shape_inference.infer_shapes(patient.model, strict_mode=True, data_prop=True)
     source.write_bytes(model.SerializeToString(deterministic=True))
-    path = folder / f"{stem}{target.suffix}"
+    path = place / f"student-{precision}{target.suffix}"
     target.convert(dataclasses.replace(trunk, path=source, grid=patient.grid), precision, path)
     if fault.native:
         TURN[target.name](path)

@@ -110,7 +110,7 @@ def _alarms(untouched: Sequence[Untouched]) -> str:
     costs = sum(one.outcome.failed and not one.is_false_alarm for one in untouched)
     return (
         f"## False alarms\n\n{seeds} students, each with weights, grid, image size and images of its own (half "
-        "untrained, of several widths and both architectures; half the shipped one, every weight moved by 5 %), "
+        "untrained, of several widths and both architectures; half the shipped one, every weight moved by 2 %), "
         f"exported as they are: {len(untouched)} artefacts, **{len(alarms)} false alarms**. {costs} of them are failed "
         "for what their integers cost in the frame that a user sees: they were not trained for their grids, so that is "
         "a finding and no false alarm." + "".join(f"\n{line}" for line in lines)
