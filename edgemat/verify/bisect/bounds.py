@@ -83,8 +83,8 @@ def instrumented(
             value: files of halves hold a bias in either type.
 
     Returns:
-        Inputs: the model's own, and those fed. Outputs: every tensor of ``given`` that a node makes, as NAME and
-        ``NAME@limit``: how far an artefact that rounds like ``precision`` may be from it, value by value.
+        Inputs: the model's own, and those fed that a node reads. Outputs: every tensor of ``given`` that a node makes,
+        as NAME and ``NAME@limit``: how far an artefact that rounds like ``precision`` may be from it, value by value.
     """
     import onnx
 
@@ -99,7 +99,8 @@ def instrumented(
     inner.initializer.extend(writer.tensors.values())
     made = [name for node in graph.nodes for name in node.outputs if name in given]
     kind = onnx.TensorProto.FLOAT
-    fed = [name for name in graph.shapes if name in given and name not in graph.inputs]
+    read = {name for node in writer.nodes for name in node.input}
+    fed = [name for name in graph.shapes if name in given and name + GIVEN in read]
     inner.input.extend(onnx.helper.make_tensor_value_info(n + GIVEN, kind, graph.shapes[n]) for n in fed)
     inner.output.extend(
         onnx.helper.make_tensor_value_info(name, kind, graph.shapes[n]) for n in made for name in (n, n + LIMIT)

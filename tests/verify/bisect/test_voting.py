@@ -15,7 +15,7 @@ import pytest
 from edgemat.errors import InputError
 from edgemat.export._target import Runner, Trunk, Trunks
 from edgemat.export.onnx import OnnxRunner
-from edgemat.verify.bisect import voters, vote
+from edgemat.verify.bisect import vote, voters
 from edgemat.verify.exported import Entry
 
 from .planting import PLANTED, entry
