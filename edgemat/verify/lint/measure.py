@@ -165,13 +165,13 @@ def occurring(codes: Sequence[Mapping[str, npt.NDArray[np.int32]]], scales: Scal
     return tuple(Use(name, len(seen), 256, 0.0, scales.get(name, (0.0, 0))[0]) for name, seen in found.items())
 
 
-def pick(images: Sequence[Any], count: int) -> list[int]:
-    """Return the places of ``count`` images, evenly spaced, all where there are no more.
+def pick(number: int, count: int) -> list[int]:
+    """Return the places of ``count`` of so many images, evenly spaced, all where there are no more.
 
     Example:
-        >>> pick(range(9), 3)
+        >>> pick(9, 3)
         [0, 4, 8]
     """
-    if len(images) <= count:
-        return list(range(len(images)))
-    return [round(i * (len(images) - 1) / max(count - 1, 1)) for i in range(count)]
+    if number <= count:
+        return list(range(number))
+    return [round(i * (number - 1) / max(count - 1, 1)) for i in range(count)]

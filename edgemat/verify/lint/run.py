@@ -5,19 +5,20 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from edgemat.errors import EdgematError, InputError
 from edgemat.verify.lint import measure, placement, sources
-from edgemat.verify.lint.facts import NEVER, Facts, Measured
+from edgemat.verify.lint.facts import NEVER, Facts, Measured, Placement
 from edgemat.verify.lint.finding import LEVELS, Finding, Linted, LintReport
 from edgemat.verify.lint.rules import get, rules
 
 if TYPE_CHECKING:
     from edgemat.calib_data import CalibrationSet
+    from edgemat.inspection import OpFact
     from edgemat.verify.exported import Entry, Exported
 
     Progress = Callable[[str], None]
@@ -63,13 +64,14 @@ class _Lint:
             lenience=getattr(entry.gate, "scales", 0.0),
             changed=entry.changed,
         )
-        if _on_grid(entry) and entry.target.scales is not None:
-            found = self._asked(lambda: entry.target.scales(entry.path).activations, {}, unknown)  # type: ignore[misc]
-            facts = dataclasses.replace(facts, scales=found)
+        if _on_grid(entry) and (read := entry.target.scales) is not None:
+            none: Mapping[str, tuple[float, int]] = {}
+            stated = self._asked(lambda: read(entry.path).activations, none, unknown)
+            facts = dataclasses.replace(facts, scales=stated)
         if entry.changed:
-            facts = dataclasses.replace(
-                facts, complaints=self._asked(lambda: entry.target.check(entry.path), (), unknown)
-            )
+            silent: tuple[str, ...] = ()
+            said = self._asked(lambda: entry.target.check(entry.path), silent, unknown)
+            facts = dataclasses.replace(facts, complaints=said)
         facts = self._judged(facts, entry.path, entry.target.name, unknown)
         facts = dataclasses.replace(facts, measured=self._ranges(entry, facts))
         return _linted(facts, unknown), facts
@@ -90,10 +92,17 @@ class _Lint:
         """Return the facts with what runtimes and tables say of them."""
         from edgemat import export
 
-        places = self._asked(lambda: placement.placements(facts, path, target), (), unknown)
-        islands = (
-            self._asked(lambda: export.get(target).inspect(path).islands, (), unknown) if path.suffix != ".xml" else ()
-        )
+        nowhere: tuple[Placement, ...] = ()
+        none: tuple[OpFact, ...] = ()
+        places = self._asked(lambda: placement.placements(facts, path, target), nowhere, unknown)
+        if path.suffix == ".xml":
+            islands = none
+            if sources.on_codes(facts):
+                unknown.append(
+                    "not asked what OpenVINO computes in float: give a folder with model.xml and model.bin"
+                )
+        else:
+            islands = self._asked(lambda: export.get(target).inspect(path).islands, none, unknown)
         return dataclasses.replace(facts, placements=places, islands=islands)
 
     def _trunk(self, path: Path) -> Facts:

@@ -124,7 +124,7 @@ def measured(facts: Facts, path: Path, target: str, images: CalibrationSet) -> M
     pixels = images.resized(int(rows), int(columns))
     with _opened(facts, path, target) as runner:
         if on_codes(facts):
-            return _codes(path, target, runner, pixels[measure.pick(pixels, _IMAGES)])
+            return _codes(path, target, runner, pixels[measure.pick(len(pixels), _IMAGES)])
         shown = dict(runner.trace(np.asarray(pixels[0])))
         if not shown:
             raise InputError(f"{path}: ranges not measured: its runtime shows no inner tensors; give the export folder")

@@ -122,7 +122,7 @@ def _resizes(ir: Any, names: dict[int, str]) -> Iterator[Resize]:
 
 
 def _size(layer: Any) -> tuple[int, int] | None:
-    shape = layer.output[0] if layer.output is not None else ()
+    shape: tuple[int, ...] = layer.output[0] if layer.output is not None else ()
     return (shape[2], shape[3]) if len(shape) == 4 and min(shape[2:]) > 0 else None
 
 

@@ -79,9 +79,10 @@ def _value(model: Any, index: int) -> Value:
         grid = Quantization(scales, zeros, int(graph.tensors[index].quantization.quantizedDimension), kind)
     data = model.buffers[graph.tensors[index].buffer].data
     constant = None
-    if data is not None and len(data) and all(isinstance(n, int) for n in shape) and kind in _NUMBERS:
+    fixed = _reading.shape_of(graph, index)
+    if data is not None and len(data) and shape == fixed and kind in _NUMBERS:
         content = np.frombuffer(bytes(data), np.dtype(kind))
-        constant = content.reshape(shape) if content.size == math.prod(int(n) for n in shape) else None
+        constant = content.reshape(fixed) if content.size == math.prod(fixed) else None
     return Value(_reading.name_of(graph, index), kind, shape, grid, constant)
 
 
