@@ -98,9 +98,7 @@ class _Lint:
         if path.suffix == ".xml":
             islands = none
             if sources.on_codes(facts):
-                unknown.append(
-                    "not asked what OpenVINO computes in float: give a folder with model.xml and model.bin"
-                )
+                unknown.append("not asked what OpenVINO computes in float: give a folder with model.xml and model.bin")
         else:
             islands = self._asked(lambda: export.get(target).inspect(path).islands, none, unknown)
         return dataclasses.replace(facts, placements=places, islands=islands)
