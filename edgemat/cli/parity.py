@@ -125,7 +125,7 @@ def _tell(report: ParityReport, chosen: ParitySet, directory: Path, as_json: boo
         console.note(f"not proven: {sentence}")
     if os.environ.get("GITHUB_ACTIONS") == "true":
         github.append_summary(report)
-        for line in github.annotations(report, directory):
+        for line in github.workflow_commands(report, directory):
             console.note(line)
     console.note(words.verdict(report))
 

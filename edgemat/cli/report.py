@@ -71,5 +71,5 @@ def _github(directory: Path) -> None:
     found = ParityReport.from_json(document(place), str(place))
     if github.append_summary(found) is None:
         console.note(f"no step summary: {github.SUMMARY} is not set, as it is in GitHub's workflows")
-    for line in github.annotations(found, directory):
+    for line in github.workflow_commands(found, directory):
         click.echo(line)

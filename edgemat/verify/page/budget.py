@@ -8,7 +8,7 @@ from edgemat.verify.evaluate import FRAME, UNKNOWN
 from edgemat.verify.page import charts
 from edgemat.verify.page.charts import Bar, Block
 from edgemat.verify.page.gather import Proof
-from edgemat.verify.page.html import Html, bullets, details, el, join, mark
+from edgemat.verify.page.markup import Html, bullets, details, el, join, mark
 from edgemat.verify.page.overview import absent
 from edgemat.verify.parity.words import number
 from edgemat.verify.waterfall import Step, Waterfall

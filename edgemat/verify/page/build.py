@@ -9,7 +9,7 @@ from edgemat.files import atomic_path
 from edgemat.verify import proof
 from edgemat.verify.page import budget, findings, gather, latency, overview, pictures, quality
 from edgemat.verify.page.gather import Proof
-from edgemat.verify.page.html import Html, el, join
+from edgemat.verify.page.markup import Html, el, join
 
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 """Nothing is fetched and nothing runs, whatever a document held."""

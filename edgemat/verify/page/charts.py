@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 
-from edgemat.verify.page.html import Child, Html, el
+from edgemat.verify.page.markup import Child, Html, el
 
 HEIGHT = 24
 """Of a row's picture, pixels."""

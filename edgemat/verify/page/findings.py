@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from edgemat.verify import proof
 from edgemat.verify.lint.finding import Finding
 from edgemat.verify.page.gather import Proof
-from edgemat.verify.page.html import Column, Html, bullets, el, join, mark, table
+from edgemat.verify.page.markup import Column, Html, bullets, el, join, mark, table
 from edgemat.verify.page.overview import absent
 from edgemat.verify.parity.words import plural
 

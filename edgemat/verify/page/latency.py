@@ -10,7 +10,7 @@ from edgemat.verify.bench.row import Row
 from edgemat.verify.page import charts
 from edgemat.verify.page.charts import Bar, Block
 from edgemat.verify.page.gather import Proof
-from edgemat.verify.page.html import Child, Column, Html, bullets, details, el, join, mark, table
+from edgemat.verify.page.markup import Child, Column, Html, bullets, details, el, join, mark, table
 from edgemat.verify.page.overview import absent
 from edgemat.verify.parity.words import number
 
@@ -80,7 +80,8 @@ def _ratios(bench: BenchReport) -> Html | None:
     if not bench.ratios:
         return None
     rows = [
-        (f"{r.name} / {r.over}", f"{r.device}, {r.where}", str(r), mark(_TONES[r.verdict], r.verdict), r.reason) for r in bench.ratios
+        (f"{r.name} / {r.over}", f"{r.device}, {r.where}", str(r), mark(_TONES[r.verdict], r.verdict), r.reason)
+        for r in bench.ratios
     ]
     columns = ("ratio of times", "where", Column("value", right=True), "verdict", Column("why", kind="prose"))
     return table("Ratios: below 1 is faster; with the interval that every start agrees on", columns, rows)
@@ -88,7 +89,8 @@ def _ratios(bench: BenchReport) -> Html | None:
 
 def _figures(bench: BenchReport) -> Html:
     heads = ("median", "p90", "p99", "IQR", "fastest", "load", "memory", "size", "of the roof")
-    columns = ("artefact", "where", *(Column(head, right=True) for head in heads), Column("note", kind="prose"))
+    numbers = [Column(head, right=True) for head in heads]
+    columns: list[Column | str] = ["artefact", "where", *numbers, Column("note", kind="prose")]
     return table("Latency in milliseconds, memory and size in MB", columns, map(_row, bench.rows))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from edgemat.verify import proof
 from edgemat.verify.page import charts
 from edgemat.verify.page.gather import Proof
-from edgemat.verify.page.html import Child, Column, Html, bullets, details, el, join, mark, table
+from edgemat.verify.page.markup import Child, Column, Html, bullets, details, el, join, mark, table
 from edgemat.verify.parity import words
 from edgemat.verify.parity.report import Figure, Outcome
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from edgemat.verify.page.html import Html, details, el
+from edgemat.verify.page.markup import Html, details, el
 from edgemat.verify.page.strips import Codes, Strips
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from edgemat.verify import proof
 from edgemat.verify.page import charts
 from edgemat.verify.page.charts import Bar, Block
 from edgemat.verify.page.gather import Proof
-from edgemat.verify.page.html import Child, Column, Html, details, el, join, mark, table
+from edgemat.verify.page.markup import Child, Column, Html, details, el, join, mark, table
 from edgemat.verify.page.overview import absent
 from edgemat.verify.parity import words
 from edgemat.verify.parity.report import COMPOSITE, QUANTIZATION, Figure, Outcome
@@ -37,12 +37,12 @@ def section(found: Proof) -> Html:
         "(95 %) are over faces. Artefacts with the same figures share a row.",
     )
     heads = [Column(METRICS[key].name, right=True) for key in SHOWN]
-    columns = (
+    columns: list[Column | str] = [
         "artefacts",
         *heads,
         Column("worst stratum", kind="worst"),
         Column("pixels of the filtered frame off by more than 2/255", kind="filter", right=True),
-    )
+    ]
     rows = [_row(group) for group in groups]
     whole = table("Cost of precision over all images, in the worst stratum, and in the filtered frame", columns, rows)
     seen = [group for group in _by_loss(groups) if _moved(group[0]) >= NOTHING]

@@ -64,7 +64,7 @@ def append_summary(report: ParityReport, environment: Mapping[str, str] = os.env
     return path
 
 
-def annotations(report: ParityReport, folder: Path, environment: Mapping[str, str] = os.environ) -> list[str]:
+def workflow_commands(report: ParityReport, folder: Path, environment: Mapping[str, str] = os.environ) -> list[str]:
     """Return workflow commands that make GitHub show what failed beside the commit.
 
     An error a failed figure or artefact, the worst artefacts first by the export's order; a warning an artefact that
@@ -78,7 +78,7 @@ def annotations(report: ParityReport, folder: Path, environment: Mapping[str, st
 
     Example:
         >>> lost = Outcome("coreml", "fp16", "a.mlpackage", "", "crashed", "it died: 100 %")
-        >>> annotations(ParityReport((lost,), {}, {}, {}, {}), Path("out"), {})
+        >>> workflow_commands(ParityReport((lost,), {}, {}, {}, {}), Path("out"), {})
         ['::error file=out/a.mlpackage,title=edgemat parity%3A coreml fp16::crashed: it died: 100 %25']
     """
     place = _relative(folder, environment)

@@ -15,7 +15,7 @@ import pytest
 from edgemat.verify import proof
 from edgemat.verify.page import build, overview
 from edgemat.verify.page.gather import gather
-from edgemat.verify.page.html import VOID
+from edgemat.verify.page.markup import VOID
 from edgemat.verify.parity.report import ParityReport
 
 NASTY = "<script>document.title='owned'</script><img src=x onerror=alert(1)>\"'&"

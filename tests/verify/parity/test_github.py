@@ -67,7 +67,7 @@ def test_a_summary_that_is_too_long_is_cut_and_says_so(tmp_path: Path) -> None:
 
 
 def test_an_annotation_is_one_line_however_odd_its_words() -> None:
-    lines = github.annotations(report(outcome("crashed", message="100 %, died:\r\n::error::x")), Path("out"), {})
+    lines = github.workflow_commands(report(outcome("crashed", message="100 %, died:\r\n::error::x")), Path("out"), {})
     assert lines == [
         "::error file=out/a.tflite,title=edgemat parity%3A tflite int8::crashed: 100 %25, died:%0D%0A::error::x"
     ]
@@ -77,7 +77,7 @@ def test_files_are_named_as_the_repository_does(tmp_path: Path) -> None:
     folder = tmp_path / "work" / "a,b:c"
     folder.mkdir(parents=True)
     found = report(outcome("gate", BAD))
-    (line,) = github.annotations(found, folder, {"GITHUB_WORKSPACE": str(tmp_path / "work")})
+    (line,) = github.workflow_commands(found, folder, {"GITHUB_WORKSPACE": str(tmp_path / "work")})
     assert line.startswith("::error file=a%2Cb%3Ac/a.tflite,")
 
 
@@ -87,12 +87,12 @@ def test_failures_are_errors_and_what_could_not_be_run_is_a_warning() -> None:
         outcome("unavailable", message="no Mac", required=True, precision="x"),
         outcome("passed", GOOD, changed=True, precision="y"),
     )
-    kinds = [line.partition(" ")[0] for line in github.annotations(found, Path("out"), {})]
+    kinds = [line.partition(" ")[0] for line in github.workflow_commands(found, Path("out"), {})]
     assert kinds == ["::error", "::warning", "::warning"]
 
 
 def test_more_than_github_shows_are_counted() -> None:
     found = report(outcome("gate", *[BAD] * 25))
-    lines = github.annotations(found, Path("out"), {})
+    lines = github.workflow_commands(found, Path("out"), {})
     assert len(lines) == 10
     assert lines[-1] == "::error title=edgemat parity::and 16 more; see the step's summary"

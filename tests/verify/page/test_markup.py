@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgemat.verify.page.html import Column, Html, bullets, details, el, join, mark, table
+from edgemat.verify.page.markup import Column, Html, bullets, details, el, join, mark, table
 
 NASTY = "<script>alert('x')</script>\"&\x00\ud800"
 
