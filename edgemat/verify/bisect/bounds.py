@@ -34,8 +34,8 @@ _APPROXIMATED = 32.0
 """Units of rounding that a library's approximation of a transcendental function may be off by."""
 _WEIGHTED = ("Conv", "ConvTranspose")
 _AVERAGING = ("AveragePool", "GlobalAveragePool")
-_MOVING = ("DepthToSpace", "Expand", "Flatten", "GlobalMaxPool", "Identity", "MaxPool", "Reshape", "Slice")
-_MOVING += ("SpaceToDepth", "Squeeze", "Tile", "Transpose", "Unsqueeze")
+_SHAPING = ("Expand", "Flatten", "Reshape", "Slice", "Squeeze", "Tile", "Transpose", "Unsqueeze")
+_MOVING = ("DepthToSpace", "GlobalMaxPool", "Identity", "MaxPool", "SpaceToDepth", *_SHAPING)
 _CONTRACTING = ("Abs", "Clip", "LeakyRelu", "Neg", "Relu", "Max", "Min")
 _SMOOTH = ("HardSigmoid", "Sigmoid", "Tanh", "Softplus", "Erf", "HardSwish")
 

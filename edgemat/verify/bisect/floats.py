@@ -232,7 +232,7 @@ def measured(tensor: str, node: tuple[str, str], residual: Residual, precision: 
     off = abs(given - wanted) if np.isfinite(given) else np.inf
     kind = np.float16 if precision is bounds.HALF else np.float32
     with np.errstate(over="ignore", invalid="ignore"):
-        ulp = float(np.spacing(np.abs(kind(wanted))))
+        ulp = float(np.spacing(np.abs(kind(max(abs(wanted), abs(given)) if np.isfinite(given) else wanted))))
     steps = off / ulp if np.isfinite(ulp) and ulp > 0.0 else np.inf
     return Part(
         tensor, *node, precision.name, off, off / max(peak, 1e-30), steps, float(times[place]),

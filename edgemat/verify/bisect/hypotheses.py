@@ -82,7 +82,7 @@ def _resizes(segment: Segment, node: NodeProto) -> Iterator[_Mistake]:
     for size, words in ((-2, "rows"), (-1, "columns")):
         yield (
             f"the result of the resize is moved by one pixel along its {words}",
-            _followed(node, lambda source, goal, axis=size: _roll(source, goal, axis, segment)),
+            _moved(node, size, segment),
             {},
         )
 
@@ -109,11 +109,11 @@ def _convolutions(segment: Segment, node: NodeProto) -> Iterator[_Mistake]:
         {weight: value[..., ::-1, ::-1]},
     )
     yield f"the weight of {node.name} has rows and columns swapped", (node,), {weight: value.swapaxes(-1, -2)}
-    yield from _paddings(node, stated, weight, value)
+    yield from _paddings(node, stated)
 
 
-def _paddings(node: NodeProto, stated: Mapping[str, Any], weight: str, value: npt.NDArray[Any]) -> Iterator[_Mistake]:
-    from onnx import helper, numpy_helper
+def _paddings(node: NodeProto, stated: Mapping[str, Any]) -> Iterator[_Mistake]:
+    from onnx import helper
 
     pads = list(stated.get("pads", ()))
     if node.op_type != "Conv" or not any(pads):
@@ -129,7 +129,6 @@ def _paddings(node: NodeProto, stated: Mapping[str, Any], weight: str, value: np
         bare.input[0] = pad.output[0]
         sizes = np.array([0, 0, top, left, 0, 0, bottom, right], np.int64)
         yield f"{node.name} pads with {mode} values, the trunk with zeros", (pad, bare), {around: sizes}
-    del weight, value, numpy_helper
 
 
 def _sums(segment: Segment, node: NodeProto) -> Iterator[_Mistake]:
@@ -165,21 +164,16 @@ def _clips(segment: Segment, node: NodeProto) -> Iterator[_Mistake]:
             yield f"{node.name} has no {end} bound", (other,), {}
 
 
-def _followed(node: NodeProto, after: Callable[[str, str], tuple[NodeProto, ...]]) -> tuple[NodeProto, ...]:
-    """Return a node whose output is changed by others."""
-    first = _copy(node)
-    first.output[0] = f"{node.output[0]}@before"
-    return (first, *after(first.output[0], node.output[0]))
-
-
-def _roll(source: str, goal: str, axis: int, segment: Segment) -> tuple[NodeProto, ...]:
-    """Return nodes that move a tensor by one pixel, the last row or column repeated."""
+def _moved(node: NodeProto, axis: int, segment: Segment) -> tuple[NodeProto, ...]:
+    """Return a node whose output is moved by one pixel, the last row or column repeated."""
     from onnx import helper, numpy_helper
 
-    size = segment.graph.shapes[goal][axis]
-    places = np.minimum(np.arange(size) + 1, size - 1)
-    index = helper.make_node("Constant", [], [f"{goal}@index"], value=numpy_helper.from_array(places))
-    return index, helper.make_node("Gather", [source, index.output[0]], [goal], axis=4 + axis)
+    goal = node.output[0]
+    first, size = _copy(node), segment.graph.shapes[goal][axis]
+    first.output[0] = f"{goal}@before"
+    places = numpy_helper.from_array(np.minimum(np.arange(size) + 1, size - 1))
+    index = helper.make_node("Constant", [], [f"{goal}@index"], value=places)
+    return first, index, helper.make_node("Gather", [first.output[0], index.output[0]], [goal], axis=4 + axis)
 
 
 def _identity(node: NodeProto, place: int = 0) -> NodeProto:

@@ -14,7 +14,7 @@ from edgemat.verify.bisect import hints, integers
 from edgemat.verify.bisect.result import CODES, Bisection, Evidence, Part, in_order
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from edgemat.export._target import Alphas, Images, IntegerGate, Runner
     from edgemat.quantize.grid import Codes
@@ -27,7 +27,10 @@ _OUTPUT = (
     "only alpha was compared: the backend shows no codes, and a grid cannot be cut; export the same trunk with "
     "--target onnx --precision int8 and bisect that, to see whether the grid or this backend is at fault"
 )
-_GROWS = "no tensor is beyond its limit by itself: differences of single codes grow from layer to layer"
+_GROWS = (
+    "end to end {:.2%} of alpha's pixels are within one code, the gate asks for {:.0%} over all images: no tensor is "
+    "beyond its limit by itself, differences of single codes grow from layer to layer"
+)
 _LABEL = "the output is not what its codes stand for: the scale or zero point of the output"
 _CODE = 1e-3
 """How far an output may be from what its code stands for: less than half a code (1/510), more than float16 rounds."""
@@ -41,22 +44,29 @@ def walk(entry: Entry, gate: IntegerGate, runner: Runner, images: Images, alpha:
     found: dict[str, tuple[Part, Evidence | None]] = {
         part.tensor: (part, evidence) for part, evidence in integers.parts(compared, runs, check)
     }
-    stated, mends = _scales(entry, gate, compared)
+    stated, notes = _scales(entry, gate, compared)
     for tensor, line in stated.items():
         found[tensor] = _stated(compared, tensor, line, found.get(tensor))
-    end, at_alpha = _ends(compared, gate, runs, alpha)
-    if at_alpha is not None and (not found or at_alpha[0].hint == _LABEL):
-        found.setdefault(at_alpha[0].tensor, at_alpha)
+    exact = [compared.codes(run.image) for run in runs]
+    if (labelled := _mislabelled(compared, runs, alpha)) is not None:
+        found.setdefault(labelled[0].tensor, labelled)
+    share, at_alpha = _agreement(compared, runs, exact, alpha)
+    if not found and share < gate.within_one:
+        if check.missing:  # the fault may lie in what is not shown
+            found[at_alpha[0].tensor] = at_alpha
+        else:
+            notes.append(_GROWS.format(share, gate.within_one))
     order = {name: place for place, name in enumerate((*compared.graph.inputs, *(u.output for u in compared.units)))}
     parts = in_order({name: part for name, (part, _) in found.items()}, order)
     evidence = found[parts[0].tensor][1] if parts else None
     if parts and parts[0].tensor not in stated:
         parts = (_explained(entry, compared, runs, parts[0], evidence), *parts[1:])
+    end = integers.first_apart(compared, runs, exact, gate) if parts else None
     worst = check.worst
     closest = 0.0 if worst is None else max(worst.lsb / max(gate.lsb, 1) if worst.lsb > 1 else 0.0, _share(check, gate))
     return Bisection(
-        entry.name, str(entry.path), _FORCED if check.layers else _OUTPUT, parts, end if parts else None,
-        max(1, len(check.layers)), check.missing, len(images), closest, tuple(mends), evidence,
+        entry.name, str(entry.path), _FORCED if check.layers else _OUTPUT, parts, end,
+        max(1, len(check.layers)), check.missing, len(images), closest, tuple(notes), evidence,
     )  # fmt: skip
 
 
@@ -64,27 +74,33 @@ def _share(check: layers.LayerCheck, gate: IntegerGate) -> float:
     return max((layer.differ for layer in check.layers), default=0.0) / gate.differ
 
 
-def _ends(
-    compared: Reference, gate: IntegerGate, runs: Sequence[Run], alpha: Alphas
-) -> tuple[Part | None, tuple[Part, Evidence | None] | None]:
-    """Return the first tensor that departs end to end, and alpha where it does although every layer is right."""
-    exact = [compared.codes(run.image) for run in runs]
-    first = integers.first_apart(compared, runs, exact, gate)
+def _mislabelled(compared: Reference, runs: Sequence[Run], alpha: Alphas) -> tuple[Part, Evidence] | None:
+    """Return alpha where what is returned is not what the codes that are shown stand for."""
     name = compared.graph.outputs[0]
-    params, source = compared.grid.activations[name], integers.source_of(compared, name)
-    for place, (run, codes) in enumerate(zip(runs, exact, strict=True)):
-        shown = run.codes.get(name)
-        real = alpha[place][None, None]
-        if shown is not None and shown.shape == real.shape:
-            off = np.abs(params.reals(shown) - real)
-            if not (off <= _CODE).all():  # NaN is no small difference
-                part = integers.measured(name, source, _codes(params.codes, real), shown, _LABEL)
-                return first, (part, Evidence(run.image, shown, _codes(params.codes, real)))
-        own = _codes(params.codes, real)
-        if layers.end_to_end(own, codes[name]).within_one < gate.within_one:
-            part = integers.measured(name, source, own, codes[name], _GROWS if shown is not None else "")
-            return first, (part, Evidence(run.image, codes[name], own))
-    return first, None
+    params = compared.grid.activations[name]
+    for run, returned in zip(runs, alpha, strict=True):
+        shown, real = run.codes.get(name), returned[None, None]
+        if shown is None or shown.shape != real.shape:
+            continue
+        if not (np.abs(params.reals(shown) - real) <= _CODE).all():  # NaN is no small difference
+            own = _codes(params.codes, real)
+            part = integers.measured(name, integers.source_of(compared, name), own, shown, _LABEL)
+            return part, Evidence(run.image, shown, own)
+    return None
+
+
+def _agreement(
+    compared: Reference, runs: Sequence[Run], exact: Sequence[Mapping[str, Codes]], alpha: Alphas
+) -> tuple[float, tuple[Part, Evidence]]:
+    """Return the share of alpha's pixels within one code end to end, and alpha at the image where it is worst."""
+    name = compared.graph.outputs[0]
+    params, shares = compared.grid.activations[name], []
+    for codes, real in zip(exact, alpha, strict=True):
+        shares.append(layers.end_to_end(_codes(params.codes, real[None, None]), codes[name]).within_one)
+    worst = int(np.argmin(shares))
+    own, expected = _codes(params.codes, alpha[worst][None, None]), exact[worst][name]
+    part = integers.measured(name, integers.source_of(compared, name), own, expected)
+    return float(np.mean(shares)), (part, Evidence(runs[worst].image, expected, own))
 
 
 def _codes(encode: integers.Encode, real: Alphas) -> Codes:
@@ -102,7 +118,7 @@ def _scales(entry: Entry, gate: IntegerGate, compared: Reference) -> tuple[dict[
     makers = {unit.weight: unit.output for unit in compared.units if unit.weight}
     named = {unit.output for unit in compared.units} | set(compared.graph.inputs)
     found: dict[str, str] = {}
-    notes = []
+    notes: list[str] = []
     for line in lines:
         name = next((n for n in (*named, *makers) if line.startswith(f"{n}: ")), "")
         tensor = makers.get(name, name)
@@ -128,7 +144,7 @@ def _explained(entry: Entry, compared: Reference, runs: Sequence[Run], part: Par
     if evidence is None or part.tensor in compared.graph.inputs or not np.isfinite(part.largest):
         return part
     run = next((run for run in runs if run.image is evidence.image), None)
-    if run is None or part.hint in (_GROWS, _LABEL) or part.tensor not in run.codes:
+    if run is None or part.hint == _LABEL or part.tensor not in run.codes:
         return part
     model = _graph.read(entry.trunk.path)
     hint = hints.of_codes(model, compared, part.tensor, evidence.expected.astype(np.int32), run.codes, part.hint)

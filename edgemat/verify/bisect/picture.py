@@ -75,4 +75,5 @@ def _signed(difference: Reals) -> Reals:
 def _enlarged(panel: Reals, size: tuple[int, ...]) -> Reals:
     """Return a panel at a size, every pixel repeated: what is shown is what was computed."""
     rows, columns = (np.arange(goal) * n // goal for goal, n in zip(size, panel.shape, strict=False))
-    return panel[rows][:, columns]
+    enlarged: Reals = panel[rows][:, columns]
+    return enlarged

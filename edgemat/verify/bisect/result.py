@@ -42,7 +42,7 @@ class Part:
         largest: Largest difference where it is most beyond its limit, in codes or reals; infinite for NaN, infinity or
             another shape.
         relative: The same over the largest magnitude of the reference's tensor; of codes, over 255.
-        steps: The same in codes (LSB), or in units in the last place of the value that was expected (ulps).
+        steps: The same in codes (LSB), or in units in the last place of the larger of both values (ulps).
         times: The same over the limit of that value.
         share: Share of the tensor's values beyond their limit, in [0, 1]; of codes, that differ at all.
         place: Channel, row and column of that value; empty where the shape is wrong.

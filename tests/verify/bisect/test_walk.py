@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,8 @@ import pytest
 
 from edgemat import export
 from edgemat.errors import InputError
-from edgemat.export._target import Gate, Trunks
+from edgemat.export._target import Gate, IntegerGate, Trunks
+from edgemat.export.onnx import OnnxRunner
 from edgemat.verify.bisect import bisect
 
 from .planting import PLANTED, edit, entry
@@ -144,8 +146,6 @@ def test_images_of_another_size_are_refused(trunks: Trunks, images: Images, tmp_
 
 
 def test_a_tensor_of_another_shape_parts(trunks: Trunks, images: Images, tmp_path: Path) -> None:
-    from edgemat.export.onnx import OnnxRunner
-
     class Cropped(OnnxRunner):
         def trace(self, image: Images) -> Mapping[str, npt.NDArray[np.float32]]:
             found = dict(super().trace(image))
@@ -157,3 +157,32 @@ def test_a_tensor_of_another_shape_parts(trunks: Trunks, images: Images, tmp_pat
         found = bisect(made, images[:1], runner=runner)
     assert [part.tensor for part in found.parts] == ["laterals.0"]
     assert "its shape is" in found.parts[0].hint
+
+
+class Broken(OnnxRunner):
+    """Right inside, no number outside."""
+
+    def run(self, images: Images) -> npt.NDArray[np.float32]:
+        return np.full_like(super().run(images), np.nan)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_an_output_that_is_no_number_parts(precision: str, trunks: Trunks, images: Images, tmp_path: Path) -> None:
+    made = entry("onnx", precision, trunks.get(export.get("onnx"), precision), tmp_path)
+    with Broken(made.path) as runner:
+        found = bisect(made, images[:1], runner=runner)
+    assert [part.tensor for part in found.parts] == ["alpha"]
+    assert json.dumps(found.to_json(), allow_nan=False)
+
+
+def test_single_codes_that_grow_are_a_note_and_no_fault(trunks: Trunks, images: Images, tmp_path: Path) -> None:
+    made = entry("onnx", "int8", trunks.on_grid["static_w8c_a8"], tmp_path)
+
+    class Otherwise(OnnxRunner):
+        rounding = "htp"  # so that the reference rounds otherwise than the runtime
+
+    strict = replace(made.target, gates={"int8": IntegerGate(lsb=3, within_one=1.0, differ=1.0)})
+    with Otherwise(made.path) as runner:
+        found = bisect(replace(made, target=strict), images, runner=runner)
+    assert found, str(found)
+    assert "differences of single codes grow" in found.notes[-1]
