@@ -89,8 +89,9 @@ def _bar(budget: Waterfall, step: Step, metric: str, region: str) -> Bar:
         return Bar(label, (number(value), "start"), dots=((value, "plain"),), title=step.name)
     tone = _TONES.get(figure.verdict, "idle")
     change = figure.change
-    percent = "" if figure.percent is None else f" ({_signed(figure.percent.value)} %)"
-    interval = f"{_signed(change.value)} [{_signed(change.low)}, {_signed(change.high)}]{percent}"
+    told, sign, places = (change, "", 6) if figure.percent is None else (figure.percent, " %", 2)
+    middle, low, high = (_signed(end, places) for end in (told.value, told.low, told.high))
+    interval = f"{middle}{sign} [{low}, {high}]"
     start = before.value.value
     return Bar(
         label,
@@ -105,5 +106,7 @@ def _bar(budget: Waterfall, step: Step, metric: str, region: str) -> Bar:
     )
 
 
-def _signed(value: float) -> str:
-    return f"{value:+.3g}".replace("-", "\N{MINUS SIGN}")
+def _signed(value: float, places: int) -> str:
+    """Return a change with its sign and so many decimals at most: of per cents, faces tell no finer ones apart."""
+    rounded = round(value, places) + 0.0
+    return f"{rounded:+.3g}".replace("-", "\N{MINUS SIGN}") if rounded else "0"

@@ -83,7 +83,8 @@ def _ratios(bench: BenchReport) -> Html | None:
         (f"{r.name} / {r.over}", f"{r.device}, {r.where}", str(r), mark(_TONES[r.verdict], r.verdict), r.reason)
         for r in bench.ratios
     ]
-    columns = ("ratio of times", "where", Column("value", right=True), "verdict", Column("why", kind="prose"))
+    where, verdict = Column("where", kind="whole"), Column("verdict", kind="state")
+    columns = ("ratio of times", where, Column("value", right=True), verdict, Column("why", kind="prose"))
     return table("Ratios: below 1 is faster; with the interval that every start agrees on", columns, rows)
 
 
