@@ -130,8 +130,8 @@ def mark(tone: str, text: str) -> Html:
     """Return words with a sign and a colour: ``good``, ``bad``, ``warn`` or ``idle``; the words alone suffice.
 
     Example:
-        >>> mark("good", "passed")
-        '<span class="mark good"><span aria-hidden="true">✓ </span>passed</span>'
+        >>> print(mark("good", "passed").replace("\N{NO-BREAK SPACE}", " "))
+        <span class="mark good"><span aria-hidden="true">✓ </span>passed</span>
     """
     signs = {"good": "✓", "bad": "✗", "warn": "!", "idle": "·"}
-    return el("span", el("span", f"{signs[tone]} ", aria_hidden="true"), text, class_=f"mark {tone}")
+    return el("span", el("span", f"{signs[tone]}\N{NO-BREAK SPACE}", aria_hidden="true"), text, class_=f"mark {tone}")
