@@ -5,7 +5,7 @@ is as light at the top, so that ``edgemat --help`` answers at once; everything e
 runs.
 
 Exit codes: 0 pass, 1 a gate failed, 2 usage or unusable input, 3 a back end is missing, 4 an operator is not
-supported, 70 an unexpected error (a bug), 130 interrupted.
+supported, 5 inconclusive, 70 an unexpected error (a bug), 130 interrupted.
 """
 
 from __future__ import annotations
