@@ -26,7 +26,7 @@ _SHIPPED = 2
 @click.option("--out", type=click.Path(path_type=Path), help="The picture; by default DIR/proof/bisect-NAME.png.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
 def bisect(artefact: Path, files: tuple[Path, ...], backends: str | None, out: Path | None, as_json: bool) -> int:
-    """Name the first tensor where an artefact of an export folder and its trunk part.
+    """Name the first tensor where an artefact and its trunk part.
 
     Each tensor is compared with what the reference makes of the artefact's own tensors before it: a fault is named
     where it arises. An integer tensor may be off by what its target's gate lets it; a float one by what its precision

@@ -14,7 +14,7 @@ from edgemat import console
 @click.option("--out", type=click.Path(path_type=Path), help="The script's place.  [default: FOLDER/mac_bench.py]")
 @click.option("--images", type=click.IntRange(1, 24), default=4, show_default=True, help="Golden inputs.")
 def mac_script(folder: Path, out: Path | None, images: int) -> None:
-    """Write the script that times FOLDER's Core ML packages on a Mac.
+    """Write the script that times Core ML packages on a Mac.
 
     FOLDER is what edgemat export wrote, out by default. The script needs coremltools, not edgemat; with it goes an .npz
     with golden inputs and the alpha that they have to give. Copy both and the packages to a Mac, run it, and read its

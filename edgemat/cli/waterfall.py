@@ -42,7 +42,7 @@ def waterfall(
     plot: Path | None,
     as_json: bool,
 ) -> int:
-    """Show the error budget of an export: which step between torch and a backend costs what.
+    """Show which step between torch and a backend costs what.
 
     DIR is a folder of edgemat export; "out" where left out. The steps: the student in torch, its ONNX graph, float16;
     the float weights that were trained for the grid, their rounding to codes, that of activations; and what each

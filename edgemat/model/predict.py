@@ -46,8 +46,9 @@ def predict_teacher(
         Alpha, float32, (N, H, W), in [0, 1]; and its expected absolute error, the same shape, positive.
     """
     if flip:
-        (one, doubt), (other, doubts) = (predict_teacher(net, view, batch) for view in (images, images[:, :, ::-1]))
-        return (one + other[:, :, ::-1]) / 2, (doubt + doubts[:, :, ::-1]) / 2
+        one, doubt = predict_teacher(net, images, batch)
+        other, mirrored = predict_teacher(net, images[:, :, ::-1], batch)
+        return (one + other[:, :, ::-1]) / 2, (doubt + mirrored[:, :, ::-1]) / 2
     net.eval()
     alphas, doubts = [], []
     for i in range(0, len(images), batch):
