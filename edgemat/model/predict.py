@@ -48,7 +48,7 @@ def predict_teacher(
     if flip:
         one, doubt = predict_teacher(net, images, batch)
         other, mirrored = predict_teacher(net, images[:, :, ::-1], batch)
-        return (one + other[:, :, ::-1]) / 2, (doubt + mirrored[:, :, ::-1]) / 2
+        return (one + other[:, :, ::-1]) * np.float32(0.5), (doubt + mirrored[:, :, ::-1]) * np.float32(0.5)
     net.eval()
     alphas, doubts = [], []
     for i in range(0, len(images), batch):
