@@ -27,9 +27,15 @@ if TYPE_CHECKING:
     from edgemat.model.student import Student
 
 SEEDS = 20
-JITTER = 0.02
-"""Share by which a weight of the shipped student is moved; much more makes its alpha grey, and no matte."""
-SIZES = ((96, 96), (128, 96), (96, 128), (128, 128))
+SIZES = ((256, 256), (192, 256), (256, 192), (224, 224))
+PAIRS = (
+    ("stages.1.0.first", "stages.1.0.second.0"),
+    ("stages.2.0.first", "stages.2.0.second.0"),
+    ("stages.2.1.first", "stages.2.1.second.0"),
+    ("decoders.1.body", "laterals.0.0"),
+    ("decoders.0.body", "head"),
+)
+"""Convolutions of the shipped student between which channels may change places and sizes: a Relu alone is there."""
 METHODS = ("minmax", "percentile", "mse")
 _IMAGES = 3
 
@@ -55,7 +61,7 @@ class Untouched:
 
 
 def student(seed: int, path: Path, pixels: npt.NDArray[np.uint8]) -> None:
-    """Write a student of its own: of even seeds the shipped one, every weight moved a little; of odd ones untrained.
+    """Write a student of its own: of even seeds the shipped one, said otherwise; of odd ones untrained.
 
     Args:
         seed: Of everything.
@@ -66,14 +72,35 @@ def student(seed: int, path: Path, pixels: npt.NDArray[np.uint8]) -> None:
 
     from edgemat.model import weights
 
+    rng = np.random.default_rng(seed)
     torch.manual_seed(seed)
-    net = _untrained(np.random.default_rng(seed), pixels) if seed % 2 else weights.load(weights.shipped()).net
-    if not seed % 2:
-        with torch.no_grad():
-            for parameter in net.parameters():
-                parameter.mul_(1 + JITTER * torch.randn_like(parameter))
+    net = _untrained(rng, pixels) if seed % 2 else _said_otherwise(rng)
     card = {"version": "0.0", "license": "Apache-2.0", "author": "the tests", "description": f"Student {seed}."}
     weights.save(net, path, card)
+
+
+def _said_otherwise(rng: np.random.Generator) -> Student:
+    """Return the shipped student with inner channels in another order and up to twice as large.
+
+    Its mattes are a trained network's; its weights, scales, codes and roundings are others.
+    """
+    import torch
+
+    from edgemat.model import weights
+
+    net = weights.load(weights.shipped()).net
+    state = net.state_dict()
+    for first, second in PAIRS:
+        count = len(state[f"{first}.1.weight"])
+        order = torch.from_numpy(rng.permutation(count))
+        factor = torch.from_numpy(np.exp(rng.uniform(0, 0.7, count)).astype(np.float32))
+        for name in ("0.weight", "1.weight", "1.bias", "1.running_mean", "1.running_var"):
+            state[f"{first}.{name}"] = state[f"{first}.{name}"][order]
+        for name in ("1.weight", "1.bias"):
+            state[f"{first}.{name}"] *= factor
+        state[f"{second}.weight"] = state[f"{second}.weight"][:, order] / factor.reshape(1, -1, 1, 1)
+    net.load_state_dict(state)
+    return net
 
 
 def _untrained(rng: np.random.Generator, pixels: npt.NDArray[np.uint8]) -> Student:
