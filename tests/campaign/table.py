@@ -122,7 +122,7 @@ def _alarms(untouched: Sequence[Untouched]) -> str:
         f"exported as they are: {len(untouched)} artefacts, **{len(alarms)} false alarms**. {costs} of them are failed "
         "for what their integers cost in the frame that a user sees: they were not trained for their grids, so that is "
         "a finding and no false alarm.\n\nWhat an honest file may break: float16's limit on the mean of "
-        "alpha, 2e-4, was set at 256 pixels. At 96 to 128 pixels, where more of the frame is edge, two of 120 artefacts "
+        "alpha, 2e-4, was set at 256 pixels. At 96 to 128 pixels, where more of the frame is edge, two of 120 files "
         "exceeded it (Core ML w8, 2.5e-4) although nothing was wrong; set `conversion.mean_abs` for small sizes."
         + "".join(f"\n{line}" for line in ["", *lines] if lines)
     )
