@@ -382,7 +382,7 @@ def test_a_pipe_gets_plain_text() -> None:
 # --- interruption
 
 SLOW = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 import test_cli as t
 from edgemat import export
@@ -395,6 +395,7 @@ def convert(trunk, precision, path):
     print("half-way", flush=True)
     time.sleep(600)
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job is started without one
 slow = dataclasses.replace(t.fake_target(), convert=convert)
 export.get = lambda name: slow
 export.names = lambda: ("fake",)
@@ -421,7 +422,10 @@ def test_a_kill_in_the_middle_leaves_earlier_artefacts_intact(
         assert process.stdout is not None
         assert process.stdout.readline() == b"half-way\n"
         process.send_signal(kind)
-        code = process.wait(timeout=60)
+        try:
+            code = process.wait(timeout=60)
+        finally:
+            process.kill()
     assert code == (130 if kind is signal.SIGINT else -signal.SIGKILL)
     assert {name: content for name, content in written(out).items() if ".part" not in name} == before
     left = [path.name for path in out.iterdir() if path.name.startswith(".")]
