@@ -11,8 +11,9 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
-from edgemat.errors import OutputError
+from edgemat.errors import InputError, OutputError
 
 
 @contextlib.contextmanager
@@ -111,6 +112,29 @@ def write_json(path: str | os.PathLike[str], value: Mapping[str, object]) -> Non
     text = json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def read_json(path: str | os.PathLike[str], again: str) -> Any:
+    """Return what a JSON file holds; whether it is what was wanted is the caller's to say.
+
+    Args:
+        path: The file.
+        again: What to do where it cannot be read, for the error.
+
+    Raises:
+        InputError: It is missing, or no JSON.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> place = pathlib.Path(tempfile.mkdtemp()) / "a.json"
+        >>> write_json(place, {"a": 1})
+        >>> read_json(place, "write it again")
+        {'a': 1}
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read ({error}); {again}") from error
 
 
 def sha256(path: str | os.PathLike[str]) -> str:

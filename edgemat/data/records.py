@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from edgemat.errors import InputError
+from edgemat.files import read_json
 
 RENDERED = "render.json"
 """Written by ``edgemat data render`` beside its shards."""
@@ -34,10 +34,7 @@ def read_record(data: Path, name: str) -> dict[str, Any] | None:
     path = (data if data.is_dir() else data.parent) / name
     if not path.is_file():
         return None
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read ({error}); make the set anew in another folder") from error
+    record = read_json(path, "make the set anew in another folder")
     if not isinstance(record, dict):
         raise InputError(f"{path}: found {type(record).__name__}, expected an object; make the set anew elsewhere")
     return record

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgemat.errors import InputError
+from edgemat.files import read_json
 from edgemat.verify.bench import machine, ratio
 from edgemat.verify.bench.report import BenchReport
 from edgemat.verify.bench.row import Row
@@ -147,10 +148,7 @@ def merge(found: Exported, place: Path, gates: Sequence[Gate] = ()) -> BenchRepo
 
 
 def _read(place: Path) -> Mapping[str, Any]:
-    try:
-        document = json.loads(place.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{place}: cannot be read ({error}); {_AGAIN}") from error
+    document = read_json(place, _AGAIN)
     kind, version = (document.get(key) if isinstance(document, dict) else None for key in ("kind", "schema_version"))
     if kind != "mac-bench" or version != SCHEMA_VERSION:
         raise InputError(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from edgemat.errors import InputError
+from edgemat.files import read_json
 from edgemat.verify.bench.peaks import Peaks
 from edgemat.verify.bench.ratio import FAILED, HERE, INCONCLUSIVE, PASSED, Gate, Judged, Ratio
 from edgemat.verify.bench.row import Row as Row
@@ -175,10 +175,7 @@ def read(path: Path) -> BenchReport:
     Raises:
         InputError: It cannot be read, or is of another kind.
     """
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read ({error}); write it with: edgemat bench DIR") from error
+    value = read_json(path, "write it with: edgemat bench DIR")
     if not isinstance(value, dict):
         raise InputError(f"{path}: no JSON object; write it with: edgemat bench DIR")
     return from_json(value, str(path))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from edgemat.errors import EdgematError, InputError
+from edgemat.files import read_json
 from edgemat.verify import proof
 
 if TYPE_CHECKING:
@@ -129,10 +129,7 @@ def document(path: Path) -> Mapping[str, Any]:
     Raises:
         InputError: It cannot be read, or is something else.
     """
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read ({error}); make it again with: {_again(path)}") from error
+    value = read_json(path, f"make it again with: {_again(path)}")
     if not isinstance(value, dict):
         raise InputError(f"{path}: found {type(value).__name__}, expected an object; make it again: {_again(path)}")
     return value

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgemat.errors import InputError
-from edgemat.files import sha256
+from edgemat.files import read_json, sha256
 from edgemat.verify.parity.report import Figure, Outcome, ParityReport
 
 if TYPE_CHECKING:
@@ -90,10 +89,7 @@ def read(path: Path) -> Baseline:
     Raises:
         InputError: It cannot be read, or is no parity report.
     """
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"--baseline {path}: cannot be read ({type(error).__name__}: {error}); {_AGAIN}") from error
+    document = read_json(path, _AGAIN)
     if not isinstance(document, dict):
         raise InputError(f"--baseline {path}: no parity report; {_AGAIN}")
     return Baseline(ParityReport.from_json(document, str(path)), {"path": path.name, "sha256": sha256(path)})
