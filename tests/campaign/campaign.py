@@ -157,6 +157,6 @@ def trials(
                 if applies(fault, target, precision):
                     made.append(planted(fault, site, target, precision, clean, folder))
             entries = tuple(entry for entry, _ in made)
-            report = run.parity(Exported(folder, entries, clean, (), {}), given)
+            report = run.judge(Exported(folder, entries, clean, (), {}), given)[0]
             for (entry, tensors), outcome in zip(made, report.outcomes, strict=True):
                 yield Trial(fault, site, entry.target.name, entry.precision, outcome, frozenset(tensors))

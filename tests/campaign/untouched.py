@@ -173,5 +173,5 @@ def run_all(
         for image, name in zip(pixels, "abc", strict=True):
             write_png(place / "images" / f"{name}.png", image)
         given = sets.load(place / "images", *pixels.shape[1:3])
-        yield from (Untouched(seed, outcome) for outcome in run.parity(found, given).outcomes)
+        yield from (Untouched(seed, outcome) for outcome in run.judge(found, given)[0].outcomes)
         shutil.rmtree(place)

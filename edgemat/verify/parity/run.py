@@ -50,25 +50,6 @@ class Shown(NamedTuple):
     reference: Alphas
 
 
-def parity(
-    exported: Exported,
-    parity_set: ParitySet,
-    settings: Settings | None = None,
-    *,
-    require: Sequence[str] = (),
-    baseline: Baseline | None = None,
-    only: Collection[str] = (),
-    oracle: Oracle | None = None,
-    command: str = "",
-    on_progress: Callable[[str], None] = lambda _: None,
-) -> ParityReport:
-    """Judge every artefact of an export folder; `judge` without the pictures. Arguments and errors as there."""
-    return judge(
-        exported, parity_set, settings, require=require, baseline=baseline, only=only, oracle=oracle,
-        command=command, on_progress=on_progress,
-    )[0]  # fmt: skip
-
-
 def judge(
     exported: Exported,
     parity_set: ParitySet,

@@ -150,7 +150,7 @@ def faulty(parity_folder: Path, parity_set: ParitySet, tmp_path_factory: pytest.
     edited(folder / f"{stem}-fp32.onnx", _scaled)
     edited(folder / f"{stem}-fp16.onnx", _bgr)
     edited(folder / f"{stem}-int8.onnx", _rescaled)
-    report = run.parity(exported.read(folder), parity_set)
+    report = run.judge(exported.read(folder), parity_set)[0]
     assert report.exit_code == 1
     return {outcome.name: outcome for outcome in report.outcomes}
 
@@ -191,6 +191,6 @@ def test_a_file_that_is_not_as_promised_fails(found: Exported, parity_set: Parit
     folder = Path(shutil.copytree(found.folder, tmp_path / "out"))
     read = exported.read(folder)
     edited(read.entries[0].path, _nameless)
-    report = run.parity(dataclasses.replace(read, entries=read.entries[:1]), parity_set)
+    report = run.judge(dataclasses.replace(read, entries=read.entries[:1]), parity_set)[0]
     assert failed(report.outcomes[0]) == {"broken_promises"}
     assert any(line.startswith("the file: metadata") for line in report.outcomes[0].findings)

@@ -32,7 +32,7 @@ def outcome(report: ParityReport, name: str) -> Outcome:
 def clean(parity_folder: Path, parity_set: ParitySet) -> ParityReport:
     from edgemat.verify import exported
 
-    return run.parity(exported.read(parity_folder), parity_set, LOOSE)
+    return run.judge(exported.read(parity_folder), parity_set, LOOSE)[0]
 
 
 def test_untouched_artefacts_pass(clean: ParityReport) -> None:
@@ -53,7 +53,7 @@ def test_untouched_artefacts_pass(clean: ParityReport) -> None:
 def test_the_same_run_twice_is_the_same_but_for_timings(
     clean: ParityReport, found: Exported, parity_set: ParitySet
 ) -> None:
-    again = run.parity(found, parity_set, LOOSE)
+    again = run.judge(found, parity_set, LOOSE)[0]
     one, other = (json.dumps(dataclasses.replace(r, timings={}).to_json()) for r in (clean, again))
     assert one == other
     assert set(again.timings) == {"reference", "total", *(o.name for o in again.outcomes)}
@@ -65,7 +65,7 @@ def test_whatever_a_back_end_does_the_others_finish(found: Exported, parity_set:
         "segfaults": "fp32", "nan": "fp32", "shape": "fp32", "double": "fp32", "range": "fp32", "raises": "fp32",
         "unpackable": "fp32", "refuses": "fp32", "dies_late": "int8",
     }  # fmt: skip
-    report = run.parity(fakes(found, kinds), parity_set, LOOSE)
+    report = run.judge(fakes(found, kinds), parity_set, LOOSE)[0]
     states = {o.target: o.state for o in report.outcomes}
     assert states == {
         **dict.fromkeys(kinds, "error"), "segfaults": "crashed", "dies_late": "crashed", "onnx": "passed"
@@ -84,7 +84,7 @@ def test_whatever_a_back_end_does_the_others_finish(found: Exported, parity_set:
 
 def test_a_hang_ends_and_the_others_finish(found: Exported, parity_set: ParitySet, fakes: Fakes) -> None:
     settings = dataclasses.replace(LOOSE, timeout_seconds=15.0)
-    report = run.parity(fakes(found, {"hangs": "fp32"}), parity_set, settings)
+    report = run.judge(fakes(found, {"hangs": "fp32"}), parity_set, settings)[0]
     assert [(o.target, o.state) for o in report.outcomes] == [("hangs", "timeout"), ("onnx", "passed")]
     assert "no answer within 15 s" in outcome(report, "hangs").message
     assert report.exit_code == 1
@@ -93,7 +93,7 @@ def test_a_hang_ends_and_the_others_finish(found: Exported, parity_set: ParitySe
 def test_a_tensor_that_is_hidden_and_alpha_two_codes_off_are_no_pass(
     found: Exported, parity_set: ParitySet, fakes: Fakes
 ) -> None:
-    report = run.parity(fakes(found, {"hides": "int8", "shifts": "int8"}), parity_set, LOOSE)
+    report = run.judge(fakes(found, {"hides": "int8", "shifts": "int8"}), parity_set, LOOSE)[0]
     broken = {o.target: {f.name for f in o.figures if not f.passed} for o in report.outcomes}
     assert broken == {"hides": {"layers_hidden"}, "shifts": {"within_one"}, "onnx": set()}
     assert "a conversion bug" in outcome(report, "hides").message
@@ -109,7 +109,7 @@ def test_what_cannot_run_here_is_no_pass_and_fails_only_where_required(
     folder = fakes(found, {"absent": "fp32", "lacks": "fp32"})
     gone = dataclasses.replace(folder.entries[0].target, requires=("no_such_module",), extra="absent")
     entries = (dataclasses.replace(folder.entries[0], target=gone), *folder.entries[1:])
-    report = run.parity(dataclasses.replace(folder, entries=entries), parity_set, LOOSE, require=require)
+    report = run.judge(dataclasses.replace(folder, entries=entries), parity_set, LOOSE, require=require)[0]
     assert [(o.target, o.state) for o in report.outcomes] == [
         ("absent", "unavailable"), ("lacks", "unavailable"), ("onnx", "passed")
     ]  # fmt: skip
@@ -120,23 +120,23 @@ def test_what_cannot_run_here_is_no_pass_and_fails_only_where_required(
 
 def test_nothing_that_can_run_is_exit_code_3(found: Exported, parity_set: ParitySet, fakes: Fakes) -> None:
     folder = fakes(found, {"lacks": "fp32"})
-    assert run.parity(folder, parity_set, LOOSE, only=("lacks",)).exit_code == 3
+    assert run.judge(folder, parity_set, LOOSE, only=("lacks",))[0].exit_code == 3
 
 
 def test_a_required_target_that_the_folder_lacks_fails(found: Exported, parity_set: ParitySet) -> None:
-    report = run.parity(found, parity_set, LOOSE, require=("coreml",), only=("tflite",))
+    report = run.judge(found, parity_set, LOOSE, require=("coreml",), only=("tflite",))[0]
     assert [(o.name, o.state, o.failed) for o in report.outcomes] == [
         ("tflite int8", "passed", False), ("coreml fp16", "unavailable", True)
     ]  # fmt: skip
     assert "edgemat export --target coreml" in report.outcomes[1].message
     with pytest.raises(InputError, match="did you mean 'coreml'"):
-        run.parity(found, parity_set, LOOSE, require=("coremll",))
+        run.judge(found, parity_set, LOOSE, require=("coremll",))[0]
 
 
 def test_what_the_export_could_not_make_is_an_outcome(found: Exported, parity_set: ParitySet) -> None:
     failed = (Failed("tflite", "fp16", "gate", "too far"), Failed("coreml", "fp16", "unavailable", "no coremltools"))
     folder = dataclasses.replace(found, entries=found.entries[:1], failed=failed)
-    report = run.parity(folder, parity_set, LOOSE)
+    report = run.judge(folder, parity_set, LOOSE)[0]
     assert [o.state for o in report.outcomes] == ["passed", "error", "unavailable"]
     assert "the export made no artefact: too far" in report.outcomes[1].message
     assert report.exit_code == 1
@@ -144,7 +144,7 @@ def test_what_the_export_could_not_make_is_an_outcome(found: Exported, parity_se
 
 def test_a_loss_is_told_from_a_bug(found: Exported, parity_set: ParitySet) -> None:
     settings = LOOSE.override(["composite.share=0", "composite.worst=0"])
-    report = run.parity(found, parity_set, settings, only=("tflite",))
+    report = run.judge(found, parity_set, settings, only=("tflite",))[0]
     assert [o.state for o in report.outcomes] == ["gate"]
     assert {f.question for f in report.outcomes[0].figures if not f.passed} == {"composite"}
     assert report.outcomes[0].message.startswith("converted rightly, but its precision costs too much")
@@ -155,7 +155,7 @@ def test_without_the_float_network_that_is_said(found: Exported, parity_set: Par
     folder = dataclasses.replace(
         found, entries=found.entries[-1:], trunks=dataclasses.replace(found.trunks, plain=None)
     )
-    report = run.parity(folder, parity_set, LOOSE)
+    report = run.judge(folder, parity_set, LOOSE)[0]
     assert report
     assert any("float network was not exported" in sentence for sentence in report.not_proven)
 
@@ -169,14 +169,14 @@ def test_images_of_another_size_are_refused(found: Exported, parity_set: ParityS
         clip_truth=parity_set.clip_truth[:, :, :32],
     )
     with pytest.raises(InputError, match=r"the images are 32x64, the artefacts of .* take 64x64"):
-        run.parity(found, small)
+        run.judge(found, small)[0]
     with pytest.raises(InputError, match=r"--targets coreml: .* holds onnx, tflite"):
-        run.parity(found, parity_set, only=("coreml",))
+        run.judge(found, parity_set, only=("coreml",))[0]
 
 
 def test_a_limit_that_cannot_fail_is_refused_before_anything_runs(found: Exported, parity_set: ParitySet) -> None:
     with pytest.raises(InputError, match=r"onnx fp32: gate needs .*; the target's own: 1e-05, 1e-06"):
-        run.parity(found, parity_set, Settings().override(["conversion.max_abs=2"]))
+        run.judge(found, parity_set, Settings().override(["conversion.max_abs=2"]))[0]
 
 
 def test_equal_alphas_are_measured_once(parity_set: ParitySet) -> None:
@@ -205,9 +205,9 @@ def test_an_oracle_is_asked_about_what_gave_an_answer(found: Exported, parity_se
         broken = Figure("conversion", "max_abs", 0.5, limit=0.1, passed=False)
         return [Outcome("onnx in an oracle", "fp32", "a.onnx", "", "gate", "they disagree", figures=(broken,))]
 
-    report = run.parity(
+    report = run.judge(
         fakes(found, {"segfaults": "fp32"}), parity_set, LOOSE, oracle=oracle, only=("segfaults", "onnx")
-    )
+    )[0]
     assert asked == [(["onnx fp32"], 4)]
     assert [o.target for o in report.outcomes] == ["segfaults", "onnx", "onnx in an oracle"]
     assert report.exit_code == 1
