@@ -239,6 +239,6 @@ def _open(path: Path, runtime: str, threads: int) -> dict[str, Any]:
     warm = warm_up(call)
     _, peak = memory()
     _held.calls[threads] = call
-    facts = {"warmup_calls": warm.calls, "settled": warm.settled}
+    facts = {"settled": warm.settled}
     # a second opening finds memory and code that the first has left
     return {**facts, "load_ms": loaded * 1e3, "peak_bytes": max(0, peak - before)} if first else facts

@@ -83,7 +83,6 @@ class Sample:
         wall: Milliseconds, float64, (starts, rounds, calls).
         waited: How many of them its threads waited for a core, the same shape; NaN where the system does not tell.
         late: Milliseconds that helper threads waited in a round and got the core only after it, (starts, rounds).
-        warmup_calls: Of each start: untimed calls before the first round.
         settled: Of each start: whether the times had settled by then.
         load_ms: Of each start: opening the file, without importing the run time; none but for the first threads.
         peak_bytes: Of each start: how far the process's memory rose from before the opening; likewise; 0 where unknown.
@@ -94,7 +93,6 @@ class Sample:
     wall: Times
     waited: Times
     late: Times
-    warmup_calls: tuple[int, ...]
     settled: tuple[bool, ...]
     load_ms: tuple[float, ...] = ()
     peak_bytes: tuple[int, ...] = ()
@@ -252,7 +250,6 @@ def _joined(subject: Subject, threads: int, parts: Sequence[_Part]) -> Sample:
         np.stack([part.wall for part in parts]),
         np.stack([part.waited for part in parts]),
         np.stack([part.late for part in parts]),
-        tuple(int(part.facts["warmup_calls"]) for part in parts),
         tuple(bool(part.facts["settled"]) for part in parts),
         tuple(float(part.facts["load_ms"]) for part in parts if "load_ms" in part.facts),
         tuple(int(part.facts["peak_bytes"]) for part in parts if "peak_bytes" in part.facts),

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
@@ -14,20 +12,10 @@ from edgemat.verify.bench import adb
 from edgemat.verify.bench.adb import AdbError
 from edgemat.verify.bench.benchmark_model import BenchmarkError
 
+from . import phones
+
 if sys.platform == "win32":
     pytest.skip("the fake adb is a script", allow_module_level=True)
-
-
-def _load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-phones = _load("phones")
 
 
 def test_a_phone_that_is_ready_tells_of_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,6 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -24,17 +23,10 @@ from edgemat.verify.bench.ratio import Gate
 from edgemat.verify.bench.report import from_json
 from edgemat.verify.exported import Entry, Exported
 
+from . import fake_coremltools
+
 pytest.importorskip("coremltools")
 GATE = Gate("coreml fp16", "coreml fp32", 0.7)
-
-
-def _load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +51,7 @@ def script(found: Exported, images: np.ndarray) -> Path:
 
 def run(script: Path, tmp_path: Path, *words: str, **environment: str) -> dict[str, Any]:
     """Run the script where coremltools is the fake one; return what it wrote."""
-    _load("fake_coremltools").write(tmp_path / "fake")
+    fake_coremltools.write(tmp_path / "fake")
     out = tmp_path / "mac.json"
     names = {"PYTHONPATH": str(tmp_path / "fake"), "FAKE_GOLDEN": str(script.with_suffix(".npz")), **environment}
     command = [sys.executable, str(script), "--out", str(out), "--rounds", "6", "--starts", "2", *words]
@@ -154,7 +146,7 @@ def test_what_a_mac_cannot_open_fails_and_the_others_are_there(found: Exported, 
 
 
 def test_a_start_that_dies_ends_the_script_with_its_number(script: Path, tmp_path: Path) -> None:
-    _load("fake_coremltools").write(tmp_path / "fake")
+    fake_coremltools.write(tmp_path / "fake")
     (tmp_path / "fake" / "coremltools" / "models" / "__init__.py").write_text("import os\nos._exit(7)\n")
     done = subprocess.run(
         [sys.executable, str(script), "--out", str(tmp_path / "mac.json")],

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shlex
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
@@ -20,20 +18,12 @@ from edgemat.verify.bench.ratio import Gate
 from edgemat.verify.bench.report import from_json
 from edgemat.verify.exported import Entry, Exported
 
+from . import phones
+
 if sys.platform == "win32":
     pytest.skip("the fake adb is a script", allow_module_level=True)
 
 
-def _load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-phones = _load("phones")
 GATE = Gate("tflite int8", "tflite fp32", 0.6)
 
 

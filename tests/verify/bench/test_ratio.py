@@ -115,7 +115,7 @@ def test_json_gives_the_ratio_back_and_a_false_one_is_refused() -> None:
 def test_samples_of_different_rounds_are_not_compared() -> None:
     def sample(rounds: int, threads: int = 1) -> Sample:
         wall = np.ones((2, rounds, 3))
-        return Sample(Subject("a", "LiteRT", None), threads, wall, wall * 0, wall[:, :, 0] * 0, (1, 1), (True, True))
+        return Sample(Subject("a", "LiteRT", None), threads, wall, wall * 0, wall[:, :, 0] * 0, (True, True))
 
     assert ratio.of_samples(sample(8), sample(8)).value == 1
     for other in (sample(9), sample(8, threads=2)):

@@ -134,7 +134,6 @@ def test_a_row_sums_a_sample_up() -> None:
         wall,
         waited,
         wall[:, :, 0] * 0,
-        (20, 20),
         (True, False),
         (5.0, 7.0),
         (10, 30),

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -20,6 +18,8 @@ from edgemat.verify.bench.ratio import Gate
 from edgemat.verify.bench.report import read
 from edgemat.verify.bench.sampling import Settings
 from edgemat.verify.exported import Entry, Exported, Failed
+
+from . import bursts
 
 SHORT = Settings(rounds=6, starts=2, calls=1)
 
@@ -106,15 +106,6 @@ def test_a_student_without_a_folder_is_timed(weights: Path, images: np.ndarray, 
     assert len(report.ratios) == 2
 
 
-def _bursts() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("bursts", Path(__file__).with_name("bursts.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("cores", [1, 2])
 def test_five_runs_under_load_agree_within_five_per_cent_or_conclude_nothing(cores: int, tmp_path: Path) -> None:
@@ -122,7 +113,7 @@ def test_five_runs_under_load_agree_within_five_per_cent_or_conclude_nothing(cor
 
     images = calib_data.load().resized(256, 256)
     concluded: dict[tuple[str, str], list[float]] = {}
-    with _bursts().load(cores):
+    with bursts.load(cores):
         for _ in range(5):
             report = run.of_student(None, images, Settings(threads=(1, 2)), cache_dir=tmp_path)
             for ratio in report.ratios:

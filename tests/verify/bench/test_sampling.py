@@ -108,7 +108,7 @@ def test_a_crash_in_the_middle_leaves_one_out_and_the_others_finish() -> None:
 def test_where_the_system_tells_no_waits_all_calls_count() -> None:
     wall = np.array([[[2.0, 4.0]]])
     nan = np.full_like(wall, np.nan)
-    found = Sample(SUBJECTS[0], 2, wall, nan, nan[:, :, 0], (20,), (True,))
+    found = Sample(SUBJECTS[0], 2, wall, nan, nan[:, :, 0], (True,))
     assert found.free.all()
     assert np.array_equal(found.usable, wall)
 
@@ -125,9 +125,9 @@ def test_times_that_cannot_be_are_refused() -> None:
     wall = np.ones((2, 3, 1))
     for wrong in (wall * 0, wall * np.nan):
         with pytest.raises(InputError, match="the clock is too coarse"):
-            Sample(SUBJECTS[0], 1, wrong, wall, wall[:, :, 0], (1, 1), (True, True))
+            Sample(SUBJECTS[0], 1, wrong, wall, wall[:, :, 0], (True, True))
     with pytest.raises(InputError, match="times of shape"):
-        Sample(SUBJECTS[0], 1, wall, wall[:1], wall[:, :, 0], (1, 1), (True, True))
+        Sample(SUBJECTS[0], 1, wall, wall[:1], wall[:, :, 0], (True, True))
 
 
 def test_real_processes_time_a_real_graph_and_survive_a_broken_one(trunk: Trunk, tmp_path: Path) -> None:
