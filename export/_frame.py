@@ -73,13 +73,13 @@ def export(
         made = [job.run(out_dir) for job in jobs]
     alphas = {f"{result.target} {result.precision}": alpha for result, alpha in made if alpha is not None}
     picture = out_dir / "preview.png"
+    on_progress("preview and report: write")
     preview.write(picture, images, reference, alphas)
     command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
     results = tuple(result for result, _ in made)
     report = Report(
         results, _facts(trunks.any(), len(images)), machine([target for target, _ in wanted]), command, str(picture)
     )
-    on_progress("preview and report: write")
     _reference.save(trunks, out_dir / _reference.FOLDER)
     write_json(out_dir / "report.json", report.to_json())
     return report
