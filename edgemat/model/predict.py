@@ -39,22 +39,17 @@ def predict_teacher(
         net: The network; it is put in evaluation mode.
         images: RGB, uint8, (N, H, W, 3).
         batch: Images at a time.
-        flip: Run each image's mirror image as well, and return the means of the two: a smoother alpha, nearer to the
-            truth, whose expected error is at most the mean of theirs.
+        flip: Return the means over each image and its mirror image (`Teacher.word`).
 
     Returns:
         Alpha, float32, (N, H, W), in [0, 1]; and its expected absolute error, the same shape, positive.
     """
-    if flip:
-        one, doubt = predict_teacher(net, images, batch)
-        other, mirrored = predict_teacher(net, images[:, :, ::-1], batch)
-        return (one + other[:, :, ::-1]) * np.float32(0.5), (doubt + mirrored[:, :, ::-1]) * np.float32(0.5)
     net.eval()
     alphas, doubts = [], []
     for i in range(0, len(images), batch):
-        alpha, log_scale = net(_unit(images[i : i + batch]))
+        alpha, doubt = net.word(_unit(images[i : i + batch]), flip)
         alphas.append(alpha[:, 0].numpy())
-        doubts.append(net.uncertainty(log_scale)[:, 0].numpy())
+        doubts.append(doubt[:, 0].numpy())
     return np.concatenate(alphas), np.concatenate(doubts)
 
 

@@ -130,3 +130,20 @@ class Teacher(nn.Module):
     def uncertainty(self, log_scale: Tensor) -> Tensor:
         """Return the expected absolute error of alpha: positive, the same shape as ``log_scale``."""
         return log_scale.exp() * EXPECTED_ERROR[self.config.likelihood]
+
+    def word(self, image: Tensor, flip: bool = False) -> tuple[Tensor, Tensor]:
+        """Return alpha and its expected absolute error.
+
+        Args:
+            image: RGB, float32, (N, 3, H, W), in [0, 1].
+            flip: Run the mirror image as well, and return the means of the two: a smoother alpha, nearer to the truth,
+                whose expected error is at most the mean of theirs.
+
+        Returns:
+            Two of float32, (N, 1, H, W): alpha, in [0, 1]; its expected absolute error, positive.
+        """
+        if flip:
+            (alpha, doubt), (other, mirrored) = self.word(image), self.word(image.flip(3))
+            return (alpha + other.flip(3)) / 2, (doubt + mirrored.flip(3)) / 2
+        alpha, log_scale = self(image)
+        return alpha.float(), self.uncertainty(log_scale)

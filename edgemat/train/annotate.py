@@ -37,7 +37,7 @@ def annotate(
 ) -> int:
     """Copy a set into shards with a teacher's alpha (8 bits) and expected absolute error (16 bits) of every image.
 
-    Both are means over the image and its mirror image (`edgemat.model.predict.predict_teacher`): a teacher asked once
+    Both are means over the image and its mirror image (`edgemat.model.teacher.Teacher.word`): a teacher asked once
     for many runs can be asked twice.
 
     A shard appears when it is whole. An interrupted annotation goes on with the shards that are missing when it is

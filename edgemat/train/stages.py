@@ -238,12 +238,8 @@ def asked(teacher: Teacher | None, batch: Batch, bfloat16: bool) -> Batch:
     assert teacher is not None
     teacher.to(batch.image.device)
     with torch.autocast(batch.image.device.type, torch.bfloat16, enabled=bfloat16):
-        alpha, log_scale = teacher(torch.cat([batch.image, batch.image.flip(3)]))
-    means = []
-    for word in (alpha.float(), teacher.uncertainty(log_scale)):
-        one, mirrored = word.chunk(2)
-        means.append((one + mirrored.flip(3)) / 2)
-    return replace(batch, teacher=means[0], uncertainty=means[1])
+        alpha, uncertainty = teacher.word(batch.image, flip=True)
+    return replace(batch, teacher=alpha, uncertainty=uncertainty)
 
 
 def no_teacher(recipe: StudentRecipe | QatRecipe) -> InputError:
